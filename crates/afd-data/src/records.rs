@@ -1,0 +1,303 @@
+//! The records that stages exchange, one JSON object a line, and their reading and writing.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{BufRead, BufReader, Write},
+    marker::PhantomData,
+    path::{Path, PathBuf},
+};
+
+use afd_stage::fs::AtomicFile;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::Error;
+
+/// A prompt with whatever answers the source has for it.
+///
+/// The prompt ends with `\n\nAssistant:`; answers begin with one space and hold no end token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// The dialogue up to the answer.
+    pub prompt: String,
+    /// The demonstration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<String>,
+    /// The preferred answer of a preference pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
+    /// The dispreferred answer of a preference pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
+    /// Where it came from: `file:line`, or `world:123`.
+    pub source: String,
+}
+
+/// One answer drawn from a policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sample {
+    /// The prompt answered.
+    pub prompt: String,
+    /// The answer's number among those for this prompt, from 0.
+    pub index: u32,
+    /// The answer as text, without end token.
+    pub completion: String,
+    /// The ids as sampled, with the end token if one was drawn.
+    pub completion_ids: Vec<u32>,
+    /// Log-probability of each id in nats.
+    pub logprobs: Vec<f32>,
+    /// `"stop"` (end token or stop string) or `"length"` (cut off).
+    pub finish_reason: String,
+}
+
+/// An ordinary preference row plus who wrote each side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreferenceRow {
+    /// The prompt answered.
+    pub prompt: String,
+    /// The side with label 1.
+    pub chosen: String,
+    /// The side with label 0.
+    pub rejected: String,
+    /// Who wrote `chosen`, e.g. `sft`.
+    pub chosen_source: String,
+    /// Who wrote `rejected`, e.g. `init`.
+    pub rejected_source: String,
+}
+
+/// The rewards of all samples for one prompt: row k is prompt k of the samples file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scores {
+    /// The prompt answered.
+    pub prompt: String,
+    /// One score for each sample index.
+    pub scores: Vec<f32>,
+}
+
+/// A row that was left out, as written to `dropped.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DroppedRow {
+    /// `file:line` of the row.
+    pub source: String,
+    /// The kind of problem.
+    pub reason: DropReason,
+    /// The figures behind it; empty where the reason says all.
+    pub detail: String,
+}
+
+/// Why a row was left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum DropReason {
+    /// The prompt holds no text.
+    #[serde(rename = "empty prompt")]
+    EmptyPrompt,
+    /// An answer holds no text.
+    #[serde(rename = "empty answer")]
+    EmptyAnswer,
+    /// The dialogue does not end with the assistant's turn, or there is no answer at all.
+    #[serde(rename = "no answer")]
+    NoAnswer,
+    /// The two dialogues of a pair do not share their prompt.
+    #[serde(rename = "chosen and rejected differ in the prompt")]
+    PromptsDiffer,
+    /// A message by somebody else than system, user or assistant.
+    #[serde(rename = "unknown role")]
+    UnknownRole,
+    /// The prompt does not begin with the prefix to strip.
+    #[serde(rename = "prefix missing")]
+    PrefixMissing,
+    /// The same prompt with the same answers was there before.
+    #[serde(rename = "duplicate")]
+    Duplicate,
+    /// The prompt has too many tokens.
+    #[serde(rename = "prompt too long")]
+    PromptTooLong,
+    /// An answer has too many tokens.
+    #[serde(rename = "answer too long")]
+    AnswerTooLong,
+    /// An answer has too few tokens.
+    #[serde(rename = "answer too short")]
+    AnswerTooShort,
+    /// The test split has one row a prompt, and this prompt had its row.
+    #[serde(rename = "prompt already in test")]
+    PromptInTest,
+    /// The split had reached its largest size.
+    #[serde(rename = "over the cap")]
+    OverCap,
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A unit variant serialises as its name, which is the text wanted here.
+        self.serialize(f)
+    }
+}
+
+/// Reads all records of a JSON Lines file; blank lines are skipped.
+///
+/// # Errors
+/// The file cannot be read, or a line is not a `T`: file, line and serde's message.
+pub fn read_jsonl<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
+    let mut reader = BufReader::new(File::open(path).map_err(Error::io("open", path))?);
+    let mut rows = Vec::new();
+    let mut line = Vec::new();
+    let mut number = 0;
+    loop {
+        line.clear();
+        if reader
+            .read_until(b'\n', &mut line)
+            .map_err(Error::io("read", path))?
+            == 0
+        {
+            return Ok(rows);
+        }
+        number += 1;
+        let record = line.trim_ascii_end();
+        if !record.is_empty() {
+            rows.push(serde_json::from_slice(record).map_err(|e| Error::json(path, number, &e))?);
+        }
+    }
+}
+
+/// Writes records of one type; the file appears, complete, on [`finish`](Self::finish).
+///
+/// A writer that is dropped unfinished leaves nothing behind.
+#[derive(Debug)]
+pub struct JsonlWriter<T> {
+    path: PathBuf,
+    file: AtomicFile,
+    rows: u64,
+    record: PhantomData<fn(&T)>,
+}
+
+impl<T: Serialize> JsonlWriter<T> {
+    /// Starts a file that will be named `path`.
+    ///
+    /// # Errors
+    /// The directory does not exist or cannot be written.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        let file = AtomicFile::create(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            rows: 0,
+            record: PhantomData,
+        })
+    }
+
+    /// Appends one record.
+    ///
+    /// # Errors
+    /// The file cannot be written (no space, for example).
+    pub fn write(&mut self, record: &T) -> Result<(), Error> {
+        serde_json::to_writer(&mut self.file, record)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.file.write_all(b"\n"))
+            .map_err(Error::io("write", &self.path))?;
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Rows written so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Flushes to disk and gives the file its name; returns the number of rows.
+    ///
+    /// # Errors
+    /// The file cannot be written or renamed.
+    pub fn finish(self) -> Result<u64, Error> {
+        self.file.commit()?;
+        Ok(self.rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(prompt: &str) -> PreferenceRow {
+        PreferenceRow {
+            prompt: prompt.to_owned(),
+            chosen: " a\nb".to_owned(),
+            rejected: " ü\u{2028}".to_owned(),
+            chosen_source: "sft".to_owned(),
+            rejected_source: "init".to_owned(),
+        }
+    }
+
+    #[test]
+    fn written_records_are_read_back_and_only_after_finish() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pairs.jsonl");
+        let mut writer = JsonlWriter::create(&path).unwrap();
+        writer.write(&row("p")).unwrap();
+        writer.write(&row("q")).unwrap();
+        assert!(!path.exists());
+        assert_eq!(writer.finish().unwrap(), 2);
+        assert_eq!(
+            read_jsonl::<PreferenceRow>(&path).unwrap(),
+            [row("p"), row("q")]
+        );
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_unfinished_writer_keeps_the_old_file_and_cleans_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pairs.jsonl");
+        std::fs::write(&path, "old").unwrap();
+        let mut writer = JsonlWriter::create(&path).unwrap();
+        writer.write(&row("p")).unwrap();
+        drop(writer);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_with_file_line_and_cause() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("scores.jsonl");
+        std::fs::write(
+            &path,
+            "{\"prompt\":\"p\",\"scores\":[1]}\n\n{\"prompt\":\"q\"}\n",
+        )
+        .unwrap();
+        let message = read_jsonl::<Scores>(&path).unwrap_err().to_string();
+        assert!(
+            message.contains("scores.jsonl:3:14: missing field `scores`;"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn sample_log_probabilities_survive_exactly() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.jsonl");
+        let logprobs: Vec<f32> = (1..500).map(|i| -(i as f32).sqrt() / 7.3).collect();
+        let sample = Sample {
+            prompt: "p".to_owned(),
+            index: 3,
+            completion: " a".to_owned(),
+            completion_ids: vec![1, 2],
+            logprobs,
+            finish_reason: "stop".to_owned(),
+        };
+        let mut writer = JsonlWriter::create(&path).unwrap();
+        writer.write(&sample).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(read_jsonl::<Sample>(&path).unwrap(), [sample]);
+    }
+
+    #[test]
+    fn a_reason_reads_the_same_in_text_and_in_json() {
+        let json = serde_json::to_string(&DropReason::OverCap).unwrap();
+        assert_eq!(json, format!("\"{}\"", DropReason::OverCap));
+    }
+}
