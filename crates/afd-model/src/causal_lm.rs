@@ -1,0 +1,230 @@
+//! A language model: a decoder with next-token logits on top.
+
+use std::path::Path;
+
+use afd_backend::ops::{padding_mask, token_log_probs};
+use burn::{
+    Tensor,
+    module::Module,
+    tensor::{Device, Int, TensorData},
+};
+
+use crate::{
+    Decoder, DecoderConfig, Error, Head, Padded, Sequence, Side,
+    layers::Linear,
+    sequences::index_tensor,
+    weights::{SafetensorsFile, Source, Weights, save},
+};
+
+/// `…ForCausalLM`: writes text.
+#[derive(Module, Debug)]
+pub struct CausalLm {
+    /// The decoder.
+    pub model: Decoder,
+    lm_head: Option<Linear>,
+}
+
+impl CausalLm {
+    /// A model with fresh weights; each parameter depends on `seed` and its name alone.
+    ///
+    /// # Errors
+    /// None in practice; the signature is shared with loading.
+    pub fn init(config: DecoderConfig, seed: u64, device: &Device) -> Result<Self, Error> {
+        let weights = Weights {
+            source: Source::Seed(seed),
+            device,
+        };
+        Self::new(config, &weights)
+    }
+
+    /// Reads a Hugging Face directory (`config.json`, `model.safetensors`).
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or a tensor does not have the shape
+    /// `config.json` asks for.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self, Error> {
+        let (config, head) = DecoderConfig::load(dir)?;
+        if head != Head::LanguageModel {
+            return Err(Error::Key {
+                path: dir.join("config.json"),
+                key: "architectures",
+                problem: "names a reward model; a policy needs …ForCausalLM".into(),
+            });
+        }
+        let file = SafetensorsFile::open(&dir.join("model.safetensors"))?;
+        let weights = Weights {
+            source: Source::File {
+                file,
+                fallback: None,
+            },
+            device,
+        };
+        Self::new(config, &weights)
+    }
+
+    fn new(config: DecoderConfig, weights: &Weights<'_>) -> Result<Self, Error> {
+        let shape = [config.hidden_size, config.vocab_size];
+        let lm_head = (!config.tie_word_embeddings)
+            .then(|| Linear::new(weights, "lm_head", shape, config.initializer_range))
+            .transpose()?;
+        let model = Decoder::new(config, weights)?;
+        Ok(Self { model, lm_head })
+    }
+
+    /// Writes `config.json`, `generation_config.json` and `model.safetensors` into `dir`.
+    ///
+    /// # Errors
+    /// When `dir` cannot be written; no half-written file is left.
+    pub fn save(&self, dir: &Path) -> Result<(), Error> {
+        let config = self.config();
+        crate::write_json(
+            &dir.join("config.json"),
+            &config.to_json(Head::LanguageModel),
+        )?;
+        let generation = serde_json::json!({
+            "bos_token_id": config.bos_token_id,
+            "eos_token_id": config.eos_token_ids,
+            "pad_token_id": config.pad_token_id,
+            "do_sample": true,
+        });
+        crate::write_json(&dir.join("generation_config.json"), &generation)?;
+        save(self, &dir.join("model.safetensors"))
+    }
+
+    /// The shape of the decoder.
+    pub fn config(&self) -> &DecoderConfig {
+        self.model.config()
+    }
+
+    /// The output head, `[D, V]`.
+    fn head(&self) -> Tensor<2> {
+        match &self.lm_head {
+            Some(head) => head.weight.base(),
+            None => self.model.embed_tokens.weight.base().transpose(),
+        }
+    }
+
+    /// Logits `[N, V]` of hidden states `[N, D]`.
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        hidden.matmul(self.head())
+    }
+
+    /// Log-probabilities in nats of every answer token of every sequence, one after the
+    /// other, `[Σ targets]`; [`Sequence::targets`] tells how many belong to each.
+    ///
+    /// The result does not depend on the padding `side`; [`Side::Right`] is cheaper.
+    ///
+    /// # Panics
+    /// When no sequence has a target, or one is longer than the model's context.
+    pub fn log_probs(&self, sequences: &[Sequence<'_>], side: Side) -> Tensor<1> {
+        let device = self.model.device().inner();
+        let rows: Vec<&[u32]> = sequences.iter().map(|s| s.ids).collect();
+        let padded = Padded::new(&rows, side, &device);
+        let [batch, length] = padded.ids.dims();
+        let hidden = match side {
+            Side::Right => self.model.forward(padded.ids),
+            Side::Left => {
+                let mask = padding_mask(&padded.present, batch, length, &device);
+                self.model
+                    .forward_masked(padded.ids, padded.positions, mask)
+            }
+        };
+        let predictors = sequences
+            .iter()
+            .zip(&padded.starts)
+            .flat_map(|(s, start)| (s.first_target()..s.ids.len()).map(move |t| start + t - 1));
+        let predictors = index_tensor(predictors, &device);
+        let targets = sequences
+            .iter()
+            .flat_map(|s| &s.ids[s.first_target()..])
+            .map(|id| *id as usize);
+        let targets = index_tensor(targets, &device);
+        let width = self.config().hidden_size;
+        let hidden = hidden
+            .reshape([batch * length, width])
+            .select(0, predictors);
+        token_log_probs(hidden, self.head(), targets)
+    }
+
+    /// [`Self::log_probs`] on the host, split by sequence, without gradients.
+    ///
+    /// Sequences are run `batch` at a time, longest together, so little is spent on padding.
+    ///
+    /// # Errors
+    /// [`Error::ContextLength`], [`Error::TokenId`] on sequences this model cannot read,
+    /// [`Error::NonFinite`] when the model answers NaN.
+    pub fn score_log_probs(
+        &self,
+        sequences: &[Sequence<'_>],
+        batch: usize,
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        self.config().check_sequences(sequences)?;
+        let mut order: Vec<usize> = (0..sequences.len()).collect();
+        order.sort_by_key(|&i| sequences[i].ids.len());
+        let mut out = vec![Vec::new(); sequences.len()];
+        for chunk in order.chunks(batch.max(1)) {
+            let rows: Vec<Sequence<'_>> = chunk.iter().map(|&i| sequences[i]).collect();
+            if rows.iter().all(|row| row.targets() == 0) {
+                continue;
+            }
+            let values = to_host(self.log_probs(&rows, Side::Right))?;
+            let mut values = values.into_iter();
+            for (row, &i) in rows.iter().zip(chunk) {
+                out[i] = values.by_ref().take(row.targets()).collect();
+            }
+        }
+        Ok(out)
+    }
+
+    /// Next-token logits after each of `rows` (all of one length), `[B, V]`, by one full
+    /// forward pass without a cache. For tests and inspection.
+    pub fn next_logits(&self, rows: &[&[u32]]) -> Tensor<2> {
+        let length = rows.first().map_or(0, |row| row.len());
+        let ids: Vec<i32> = rows.concat().iter().map(|id| *id as i32).collect();
+        let ids = Tensor::<2, Int>::from_data(
+            TensorData::new(ids, [rows.len(), length]),
+            &self.model.device().inner(),
+        );
+        let hidden = self.model.forward(ids).narrow(1, length - 1, 1);
+        self.logits(hidden.squeeze_dim::<2>(1))
+    }
+}
+
+impl DecoderConfig {
+    /// Refuses sequences longer than the context or with ids outside the vocabulary.
+    pub(crate) fn check_sequences(&self, sequences: &[Sequence<'_>]) -> Result<(), Error> {
+        for sequence in sequences {
+            if sequence.ids.len() > self.max_position_embeddings {
+                return Err(Error::ContextLength {
+                    prompt: sequence.prompt_len,
+                    new: sequence.ids.len() - sequence.prompt_len,
+                    context: self.max_position_embeddings,
+                });
+            }
+            if let Some(id) = sequence
+                .ids
+                .iter()
+                .find(|id| **id as usize >= self.vocab_size)
+            {
+                return Err(Error::TokenId {
+                    id: *id,
+                    vocab_size: self.vocab_size,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A tensor's values on the host; NaN and infinity are refused.
+pub(crate) fn to_host(tensor: Tensor<1>) -> Result<Vec<f32>, Error> {
+    let values: Vec<f32> = tensor
+        .into_data()
+        .try_into_vec()
+        .map_err(|_| Error::NonFinite)?;
+    if values.iter().all(|value| value.is_finite()) {
+        Ok(values)
+    } else {
+        Err(Error::NonFinite)
+    }
+}

@@ -1,0 +1,95 @@
+//! A reward model: a decoder whose last token carries one score.
+
+use std::path::Path;
+
+use burn::{Tensor, module::Module, tensor::Device};
+
+use crate::{
+    Decoder, DecoderConfig, Error, Head, Padded, Sequence, Side,
+    causal_lm::to_host,
+    layers::Linear,
+    sequences::index_tensor,
+    weights::{SafetensorsFile, Source, Weights, save},
+};
+
+/// `…ForSequenceClassification` with one label: reads text, answers a logit.
+#[derive(Module, Debug)]
+pub struct SequenceClassifier {
+    /// The decoder.
+    pub model: Decoder,
+    score: Linear,
+}
+
+impl SequenceClassifier {
+    /// Reads a reward model, or the decoder of a language model with a fresh `score` head
+    /// drawn from `seed` with standard deviation `1/√(D+1)`.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or a tensor does not have the shape
+    /// `config.json` asks for. A reward model without `score.weight` is an error too.
+    pub fn load(dir: &Path, seed: u64, device: &Device) -> Result<Self, Error> {
+        let (config, head) = DecoderConfig::load(dir)?;
+        let file = SafetensorsFile::open(&dir.join("model.safetensors"))?;
+        let fallback = (head == Head::LanguageModel).then_some(("score.weight", seed));
+        let weights = Weights {
+            source: Source::File { file, fallback },
+            device,
+        };
+        let width = config.hidden_size;
+        let std = 1.0 / ((width + 1) as f64).sqrt();
+        let score = Linear::new(&weights, "score", [width, 1], std)?;
+        let model = Decoder::new(config, &weights)?;
+        Ok(Self { model, score })
+    }
+
+    /// Writes `config.json` and `model.safetensors` into `dir`.
+    ///
+    /// # Errors
+    /// When `dir` cannot be written; no half-written file is left.
+    pub fn save(&self, dir: &Path) -> Result<(), Error> {
+        let json = self.model.config().to_json(Head::Score);
+        crate::write_json(&dir.join("config.json"), &json)?;
+        save(self, &dir.join("model.safetensors"))
+    }
+
+    /// One logit per sequence, `[B]`, read at its last real token.
+    ///
+    /// # Panics
+    /// When a sequence is empty or longer than the model's context.
+    pub fn scores(&self, sequences: &[Sequence<'_>]) -> Tensor<1> {
+        let device = self.model.device().inner();
+        let rows: Vec<&[u32]> = sequences.iter().map(|s| s.ids).collect();
+        let padded = Padded::new(&rows, Side::Right, &device);
+        let [batch, length] = padded.ids.dims();
+        let last = rows.iter().zip(&padded.starts).map(|(row, start)| {
+            assert!(!row.is_empty(), "an empty sequence has no last token");
+            start + row.len() - 1
+        });
+        let last = index_tensor(last, &device);
+        let hidden = self.model.forward(padded.ids);
+        let width = self.model.config().hidden_size;
+        let hidden = hidden.reshape([batch * length, width]).select(0, last);
+        self.score
+            .forward(hidden.unsqueeze_dim::<3>(1))
+            .reshape([batch])
+    }
+
+    /// [`Self::scores`] on the host, `batch` sequences at a time, without gradients.
+    ///
+    /// # Errors
+    /// [`Error::ContextLength`], [`Error::TokenId`] on sequences this model cannot read,
+    /// [`Error::NonFinite`] when the model answers NaN.
+    pub fn score_all(&self, sequences: &[Sequence<'_>], batch: usize) -> Result<Vec<f32>, Error> {
+        self.model.config().check_sequences(sequences)?;
+        let mut order: Vec<usize> = (0..sequences.len()).collect();
+        order.sort_by_key(|&i| sequences[i].ids.len());
+        let mut out = vec![0.0; sequences.len()];
+        for chunk in order.chunks(batch.max(1)) {
+            let rows: Vec<Sequence<'_>> = chunk.iter().map(|&i| sequences[i]).collect();
+            for (score, &i) in to_host(self.scores(&rows))?.into_iter().zip(chunk) {
+                out[i] = score;
+            }
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,87 @@
+//! What can go wrong between a checkpoint on disk and a model in memory.
+
+use std::path::PathBuf;
+
+/// Errors of this crate; every message names the file, the key or tensor, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the fields are named in the messages")]
+pub enum Error {
+    #[error("cannot read {path}: {source}")]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("cannot write {path}: {source}")]
+    Write {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{path} is not valid JSON: {source}")]
+    Json {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error(
+        "{path}: architecture `{architecture}` is not supported; this build reads LlamaForCausalLM and LlamaForSequenceClassification"
+    )]
+    Architecture { path: PathBuf, architecture: String },
+    #[error("{path}: key `{key}` is {found}, but only {supported} is supported")]
+    Option {
+        path: PathBuf,
+        key: &'static str,
+        found: String,
+        supported: &'static str,
+    },
+    #[error("{path}: key `{key}` {problem}")]
+    Key {
+        path: PathBuf,
+        key: &'static str,
+        problem: String,
+    },
+    #[error(
+        "{path} is not a readable safetensors file ({source}); it may be truncated: copy or train the checkpoint again"
+    )]
+    Safetensors {
+        path: PathBuf,
+        source: safetensors::SafeTensorError,
+    },
+    #[error("{path} holds no tensor `{name}`; the checkpoint does not fit its config.json")]
+    MissingTensor { path: PathBuf, name: String },
+    #[error(
+        "{path}: tensor `{name}` has shape {found:?}, config.json asks for {expected:?}; the checkpoint does not fit its config.json"
+    )]
+    Shape {
+        path: PathBuf,
+        name: String,
+        expected: Vec<usize>,
+        found: Vec<usize>,
+    },
+    #[error("{path}: tensor `{name}` is stored as {dtype}; F32, F16 and BF16 are read")]
+    Dtype {
+        path: PathBuf,
+        name: String,
+        dtype: String,
+    },
+    #[error(
+        "a prompt of {prompt} tokens and {new} new ones exceed the model's context of {context}; shorten the prompt or lower max_new_tokens"
+    )]
+    ContextLength {
+        prompt: usize,
+        new: usize,
+        context: usize,
+    },
+    #[error("a prompt holds no tokens; the model needs at least one to continue from")]
+    EmptyPrompt,
+    #[error(
+        "token id {id} is not below the model's vocabulary of {vocab_size}; the tokenizer belongs to another model"
+    )]
+    TokenId { id: u32, vocab_size: usize },
+    #[error("the logits are not finite; the checkpoint is damaged or its training diverged")]
+    NonFinite,
+    #[error("sampling key `{key}` is {found}; it must be {expected}")]
+    Sampling {
+        key: &'static str,
+        found: String,
+        expected: &'static str,
+    },
+}

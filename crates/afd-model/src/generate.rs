@@ -1,0 +1,253 @@
+//! Batched sampling: many answers to many prompts, ids in and ids out.
+//!
+//! One batch holds prompts of one length. Nothing is padded, so no mask is needed, all
+//! rows stand at the same position at every step, and a row's numbers do not depend on
+//! what else is in the batch. Each prompt is read once; its answers share that prefill.
+//! Finished answers leave the batch.
+
+use burn::{
+    Tensor,
+    tensor::{Int, TensorData},
+};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::{CausalLm, Error, KvCache, SamplingParams, sampler::draw, sequences::index_tensor};
+
+/// A prompt and the seeds of the answers wanted; a seed determines its answer.
+#[derive(Debug, Clone)]
+pub struct GenerationRequest {
+    /// The prompt's token ids.
+    pub prompt_ids: Vec<u32>,
+    /// One answer is drawn per seed.
+    pub seeds: Vec<u64>,
+}
+
+/// One answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generation {
+    /// The ids as sampled, the end token included if there is one.
+    pub ids: Vec<u32>,
+    /// Log-probability of each id under the model (temperature 1, nothing cut), in nats.
+    pub log_probs: Vec<f32>,
+    /// Why it ended.
+    pub finish: FinishReason,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// An end token or stop string was drawn.
+    Stop,
+    /// `max_new_tokens` was reached: an outcome without end token.
+    Length,
+}
+
+/// What ends an answer besides its length.
+pub struct Stop<'a> {
+    /// Tokens that end an answer.
+    pub ids: &'a [u32],
+    /// Whether the answer so far ends here, asked after each token: how stop strings are
+    /// found by a caller who can read ids. [`never`] when there are none.
+    pub text: &'a dyn Fn(&[u32]) -> bool,
+}
+
+/// A [`Stop::text`] for when only tokens end an answer.
+pub fn never(_: &[u32]) -> bool {
+    false
+}
+
+/// Groups requests into batches that [`generate`] takes: equal prompt lengths, at most
+/// `max_rows` answers (a request with more of them stands alone). Indices into `requests`.
+pub fn plan_batches(requests: &[GenerationRequest], max_rows: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..requests.len()).collect();
+    order.sort_by_key(|&i| requests[i].prompt_ids.len());
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    let mut rows = 0;
+    for i in order {
+        let (length, answers) = (requests[i].prompt_ids.len(), requests[i].seeds.len());
+        let fits = batches.last().is_some_and(|batch: &Vec<usize>| {
+            requests[batch[0]].prompt_ids.len() == length && rows + answers <= max_rows
+        });
+        if !fits {
+            batches.push(Vec::new());
+            rows = 0;
+        }
+        rows += answers;
+        if let Some(batch) = batches.last_mut() {
+            batch.push(i);
+        }
+    }
+    batches
+}
+
+/// An answer being written.
+struct Row {
+    prompt: usize,
+    rng: ChaCha8Rng,
+    answer: Generation,
+    done: bool,
+}
+
+/// Samples the answers of one batch; `result[i][j]` is the answer of request `i`, seed `j`.
+///
+/// # Errors
+/// [`Error::EmptyPrompt`], [`Error::ContextLength`], [`Error::TokenId`] on prompts this
+/// model cannot continue, [`Error::Sampling`] on parameters out of range,
+/// [`Error::NonFinite`] when the model answers NaN.
+///
+/// # Panics
+/// When the prompts differ in length.
+pub fn generate(
+    model: &CausalLm,
+    requests: &[&GenerationRequest],
+    params: &SamplingParams,
+    stop: &Stop<'_>,
+) -> Result<Vec<Vec<Generation>>, Error> {
+    check(model, requests, params)?;
+    let mut rows = start(requests);
+    if rows.is_empty() {
+        return Ok(requests.iter().map(|_| Vec::new()).collect());
+    }
+    let device = model.model.device();
+    let length = requests[0].prompt_ids.len();
+    let capacity = length + params.max_new_tokens;
+
+    let mut cache = KvCache::new(model.config(), requests.len(), capacity, &device);
+    let ids = requests.iter().flat_map(|r| r.prompt_ids.iter().copied());
+    let hidden = model
+        .model
+        .forward_cached(id_tensor(ids, requests.len(), &device), &mut cache)
+        .narrow(1, length - 1, 1);
+    let shared = index_tensor(rows.iter().map(|row| row.prompt), &device);
+    cache.select(shared.clone());
+    let mut hidden = hidden.select(0, shared);
+
+    // Row k of every tensor belongs to `rows[active[k]]`.
+    let mut active: Vec<usize> = (0..rows.len()).collect();
+    loop {
+        let logits = host_logits(model, hidden)?;
+        let vocab = logits.len() / active.len();
+        for (logits, &index) in logits.chunks(vocab).zip(&active) {
+            let row = &mut rows[index];
+            if !row.done {
+                step(row, requests, logits, params, stop)?;
+            }
+        }
+        if active.iter().all(|&index| rows[index].done) {
+            break;
+        }
+        // Leaving costs a copy of the cache, so rows leave an eighth of the batch at a time.
+        let alive = active.iter().filter(|&&index| !rows[index].done).count();
+        if alive * 8 <= active.len() * 7 {
+            let keep = (0..active.len()).filter(|&k| !rows[active[k]].done);
+            let keep: Vec<usize> = keep.collect();
+            cache.select(index_tensor(keep.iter().copied(), &device));
+            active = keep.into_iter().map(|k| active[k]).collect();
+        }
+        let last = active
+            .iter()
+            .map(|&index| rows[index].answer.ids.last().copied().unwrap_or_default());
+        let ids = id_tensor(last, active.len(), &device);
+        hidden = model.model.forward_cached(ids, &mut cache);
+    }
+
+    let mut answers: Vec<Vec<Generation>> = requests.iter().map(|_| Vec::new()).collect();
+    for row in rows {
+        answers[row.prompt].push(row.answer);
+    }
+    Ok(answers)
+}
+
+fn check(
+    model: &CausalLm,
+    requests: &[&GenerationRequest],
+    params: &SamplingParams,
+) -> Result<(), Error> {
+    params.check()?;
+    let config = model.config();
+    for request in requests {
+        let prompt = request.prompt_ids.len();
+        assert_eq!(
+            prompt,
+            requests[0].prompt_ids.len(),
+            "prompts of one batch have one length"
+        );
+        if prompt == 0 {
+            return Err(Error::EmptyPrompt);
+        }
+        if prompt + params.max_new_tokens > config.max_position_embeddings {
+            return Err(Error::ContextLength {
+                prompt,
+                new: params.max_new_tokens,
+                context: config.max_position_embeddings,
+            });
+        }
+        let outside = |id: &&u32| **id as usize >= config.vocab_size;
+        if let Some(&id) = request.prompt_ids.iter().find(outside) {
+            return Err(Error::TokenId {
+                id,
+                vocab_size: config.vocab_size,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn start(requests: &[&GenerationRequest]) -> Vec<Row> {
+    let rows = requests.iter().enumerate().flat_map(|(prompt, request)| {
+        request.seeds.iter().map(move |seed| Row {
+            prompt,
+            rng: ChaCha8Rng::seed_from_u64(*seed),
+            answer: Generation {
+                ids: Vec::new(),
+                log_probs: Vec::new(),
+                finish: FinishReason::Length,
+            },
+            done: false,
+        })
+    });
+    rows.collect()
+}
+
+fn step(
+    row: &mut Row,
+    requests: &[&GenerationRequest],
+    logits: &[f32],
+    params: &SamplingParams,
+    stop: &Stop<'_>,
+) -> Result<(), Error> {
+    let seen = if params.repetition_penalty == 1.0 {
+        Vec::new()
+    } else {
+        [requests[row.prompt].prompt_ids.as_slice(), &row.answer.ids].concat()
+    };
+    let drawn = draw(logits, &seen, params, &mut row.rng)?;
+    row.answer.ids.push(drawn.id);
+    row.answer.log_probs.push(drawn.log_prob);
+    if stop.ids.contains(&drawn.id) || (stop.text)(&row.answer.ids) {
+        row.answer.finish = FinishReason::Stop;
+        row.done = true;
+    }
+    row.done |= row.answer.ids.len() == params.max_new_tokens;
+    Ok(())
+}
+
+fn id_tensor(
+    ids: impl Iterator<Item = u32>,
+    rows: usize,
+    device: &burn::tensor::Device,
+) -> Tensor<2, Int> {
+    let ids: Vec<i32> = ids.map(|id| id as i32).collect();
+    let columns = ids.len() / rows;
+    Tensor::from_data(TensorData::new(ids, [rows, columns]), device)
+}
+
+/// Logits of the last position of each row, row by row.
+fn host_logits(model: &CausalLm, hidden: Tensor<3>) -> Result<Vec<f32>, Error> {
+    let logits = model.logits(hidden.squeeze_dim::<2>(1));
+    logits
+        .into_data()
+        .try_into_vec()
+        .map_err(|_| Error::NonFinite)
+}

@@ -1,0 +1,76 @@
+//! Token ids to logits or rewards: decoders, heads, cache, sampling, Hugging Face weights.
+//!
+//! - [`CausalLm`] writes ([`generate()`]) and knows the log-probability of what is written.
+//! - [`SequenceClassifier`] gives an answer a score.
+//! - [`DecoderConfig`] is a model's shape, read from and written to `config.json`.
+//! - [`Scorer`] is how stages meet anything that judges text.
+//!
+//! Ids in, ids out: this crate knows no text and no tokenizer.
+//!
+//! ```
+//! use afd_model::{CausalLm, DecoderConfig, Family, Sequence, Side};
+//!
+//! let config = DecoderConfig {
+//!     family: Family::Llama,
+//!     vocab_size: 16,
+//!     hidden_size: 8,
+//!     intermediate_size: 16,
+//!     num_hidden_layers: 1,
+//!     num_attention_heads: 2,
+//!     num_key_value_heads: 1,
+//!     head_dim: 4,
+//!     rms_norm_eps: 1e-6,
+//!     rope_theta: 10_000.0,
+//!     max_position_embeddings: 32,
+//!     tie_word_embeddings: true,
+//!     initializer_range: 0.02,
+//!     pad_token_id: None,
+//!     bos_token_id: None,
+//!     eos_token_ids: vec![0],
+//! };
+//! let model = CausalLm::init(config, 1, &afd_backend::device::test_device())?;
+//! let answer = Sequence { ids: &[3, 1, 4, 1, 0], prompt_len: 2 };
+//! assert_eq!(model.log_probs(&[answer], Side::Right).dims(), [3]);
+//! # Ok::<(), afd_model::Error>(())
+//! ```
+
+mod cache;
+mod causal_lm;
+mod classifier;
+mod config;
+mod decoder;
+mod error;
+mod generate;
+mod layers;
+mod llama;
+mod sampler;
+mod scorer;
+mod selection;
+mod sequences;
+mod weights;
+
+pub use cache::KvCache;
+pub use causal_lm::CausalLm;
+pub use classifier::SequenceClassifier;
+pub use config::{DecoderConfig, Family, Head};
+pub use decoder::Decoder;
+pub use error::Error;
+pub use generate::{
+    FinishReason, Generation, GenerationRequest, Stop, generate, never, plan_batches,
+};
+pub use sampler::SamplingParams;
+pub use scorer::Scorer;
+pub use selection::{best_of_n_kl_bound, best_of_n_weights};
+pub use sequences::{Padded, Sequence, Side};
+pub use weights::parameter_names;
+
+/// Writes pretty JSON; the file appears whole or not at all.
+fn write_json(path: &std::path::Path, json: &serde_json::Value) -> Result<(), Error> {
+    let failed = |source| Error::Write {
+        path: path.into(),
+        source,
+    };
+    let temporary = path.with_extension("partial");
+    std::fs::write(&temporary, format!("{json:#}\n")).map_err(failed)?;
+    std::fs::rename(&temporary, path).map_err(failed)
+}
