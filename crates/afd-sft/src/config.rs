@@ -1,0 +1,14 @@
+//! What SFT needs to know besides how to train.
+
+use serde::{Deserialize, Serialize};
+
+/// The `[sft]` table, next to the keys of [`afd_train::TrainConfig`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SftConfig {
+    /// Train on the answer and its end token only; otherwise on prompt and answer alike.
+    pub completion_only_loss: bool,
+    /// Longest prompt and answer together, in tokens; longer examples are left out and counted.
+    pub max_length: usize,
+    /// Put examples of similar length into one batch, which saves padding.
+    pub group_by_length: bool,
+}

@@ -1,0 +1,47 @@
+//! Negative log-likelihood of answers.
+
+use afd_data::TokenRow;
+use afd_model::{CausalLm, Sequence, Side};
+use afd_train::{Loss, Objective};
+
+/// Forward KL to the demonstrator, up to its entropy.
+///
+/// Formula: `−Σ_t log π(a_t | s_t)` over the answer's tokens, end token included; the sum
+/// over a step's answers is divided by the number of their tokens.
+/// Source: Sun & van der Schaar, arXiv 2405.15624, the forward-KL objective.
+/// Departure: the division. It is one constant for the whole step, so within a step every
+/// token counts the same and long answers are not re-weighted as a mean per answer would.
+/// Sign: minimised; lower = the policy finds demonstrations more likely.
+#[derive(Debug)]
+pub struct NegativeLogLikelihood {
+    /// The demonstrations.
+    pub rows: Vec<TokenRow>,
+}
+
+impl NegativeLogLikelihood {
+    fn sequence(&self, example: usize) -> Sequence<'_> {
+        let row = &self.rows[example];
+        Sequence {
+            ids: &row.ids,
+            prompt_len: row.prompt_len,
+        }
+    }
+}
+
+impl Objective<CausalLm> for NegativeLogLikelihood {
+    fn weight(&self, example: usize) -> f64 {
+        self.sequence(example).targets() as f64
+    }
+
+    fn tokens(&self, example: usize) -> u64 {
+        self.rows[example].ids.len() as u64
+    }
+
+    fn loss(&self, model: &CausalLm, examples: &[usize]) -> Loss {
+        let sequences: Vec<_> = examples.iter().map(|&i| self.sequence(i)).collect();
+        Loss {
+            sum: model.log_probs(&sequences, Side::Right).sum().neg(),
+            metrics: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The stage: a checkpoint and demonstrations in, a fine-tuned checkpoint out.
+
+use std::path::Path;
+
+use afd_data::{
+    TokenRow, Tokenizer, epoch_plan, eval_batches,
+    records::{Example, read_jsonl},
+};
+use afd_model::CausalLm;
+use afd_stage::StageContext;
+use afd_train::{Hooks, Outcome, TrainConfig, train};
+use burn::tensor::Device;
+
+use crate::{Error, NegativeLogLikelihood, SftConfig};
+
+/// What SFT starts from.
+#[derive(Debug, Clone, Copy)]
+pub struct SftInputs<'a> {
+    /// The initial policy, a Hugging Face directory with tokenizer.
+    pub model: &'a Path,
+    /// Demonstrations to train on: [`Example`] rows.
+    pub demonstrations: &'a Path,
+    /// Demonstrations to evaluate on.
+    pub validation: &'a Path,
+}
+
+/// Fine-tunes `inputs.model` and leaves a Hugging Face directory in the stage's directory.
+///
+/// # Errors
+/// On unreadable inputs, a tokenizer that does not fit the model, no usable example, and a
+/// training that diverges.
+pub fn run(
+    config: &SftConfig,
+    train_config: &TrainConfig,
+    inputs: &SftInputs<'_>,
+    device: &Device,
+    ctx: &StageContext,
+) -> Result<(), Error> {
+    let tokenizer = Tokenizer::load(inputs.model)?;
+    let model = CausalLm::load(inputs.model, device)?;
+    let vocab_size = model.config().vocab_size;
+    if tokenizer.vocab_size() > vocab_size {
+        return Err(Error::Tokenizer {
+            tokens: tokenizer.vocab_size(),
+            vocab_size,
+        });
+    }
+    let rows = |path: &Path| -> Result<NegativeLogLikelihood, Error> {
+        let examples: Vec<Example> = read_jsonl(path)?;
+        let rows = tokenise(config, &tokenizer, &examples)?;
+        if rows.is_empty() {
+            return Err(Error::NoExamples {
+                path: path.into(),
+                max_length: config.max_length,
+            });
+        }
+        Ok(NegativeLogLikelihood { rows })
+    };
+    let (training, validation) = (rows(inputs.demonstrations)?, rows(inputs.validation)?);
+    let outcome = train_model(
+        model,
+        &training,
+        &validation,
+        config,
+        train_config,
+        device,
+        ctx,
+    )?;
+    outcome.model.save(ctx.dir())?;
+    tokenizer.save(ctx.dir())?;
+    let summary = serde_json::json!({
+        "examples": training.rows.len(),
+        "steps": outcome.steps,
+        "eval_loss": outcome.eval_loss,
+    });
+    ctx.write("summary.json", format!("{summary:#}\n").as_bytes())?;
+    Ok(())
+}
+
+fn tokenise(
+    config: &SftConfig,
+    tokenizer: &Tokenizer,
+    examples: &[Example],
+) -> Result<Vec<TokenRow>, afd_data::Error> {
+    let rows = examples.iter().filter_map(|example| {
+        let completion = example.completion.as_deref()?;
+        let row = if config.completion_only_loss {
+            TokenRow::example(tokenizer, &example.prompt, completion, config.max_length)
+        } else {
+            let text = format!("{}{completion}", example.prompt);
+            TokenRow::text(tokenizer, &text, config.max_length)
+        };
+        row.transpose()
+    });
+    rows.collect()
+}
+
+/// Trains any language model on token rows within a stage, resuming from its checkpoints.
+///
+/// # Errors
+/// [`Error::MaxLength`] when the rows may exceed the model's context, and those of
+/// [`afd_train::train`].
+pub fn train_model(
+    model: CausalLm,
+    training: &NegativeLogLikelihood,
+    validation: &NegativeLogLikelihood,
+    config: &SftConfig,
+    train_config: &TrainConfig,
+    device: &Device,
+    ctx: &StageContext,
+) -> Result<Outcome<CausalLm>, Error> {
+    let context = model.config().max_position_embeddings;
+    if config.max_length > context {
+        return Err(Error::MaxLength {
+            max_length: config.max_length,
+            context,
+        });
+    }
+    let lengths = |objective: &NegativeLogLikelihood| -> Vec<usize> {
+        objective.rows.iter().map(|row| row.ids.len()).collect()
+    };
+    let train_lengths = lengths(training);
+    let plan = |epoch| {
+        epoch_plan(
+            &train_lengths,
+            train_config.per_device_train_batch_size,
+            train_config.gradient_accumulation_steps,
+            ctx.seed(),
+            epoch,
+            config.group_by_length,
+        )
+    };
+    let batches = eval_batches(
+        &lengths(validation),
+        train_config.per_device_eval_batch_size,
+    );
+    let hooks = Hooks {
+        dir: ctx.dir(),
+        save: &|model: &CausalLm, dir| Ok(model.save(dir)?),
+        load: &|dir| Ok(CausalLm::load(dir, device)?),
+        log: &|step, values| Ok(ctx.metrics().log(step, values)?),
+        resumed: &|step| Ok(ctx.metrics().truncate_after(step)?),
+        progress: &|done, total, tokens, note| {
+            ctx.add_tokens(tokens);
+            ctx.progress(done, total, "step", note);
+        },
+    };
+    Ok(train(
+        model,
+        training,
+        &plan,
+        Some((validation, &batches)),
+        train_config,
+        &hooks,
+    )?)
+}

@@ -1,0 +1,23 @@
+//! Minimises an objective over batches, reproducibly.
+//!
+//! [`train`] is a small loop over Burn's AdamW: token-exact accumulation, a schedule that
+//! is a pure function of the step, global-norm clipping, evaluation, checkpoints. Killed
+//! at any step and called again with the same arguments, it ends with the same model.
+//!
+//! - [`TrainConfig`]: hyper-parameters under the names of Hugging Face's trainers.
+//! - [`Objective`]: what is minimised, as sums over examples.
+//! - [`Hooks`]: how the loop reaches disk and people; it prints nothing itself.
+//! - [`schedule::learning_rate`]: the rate at a step.
+
+mod checkpoint;
+mod config;
+mod error;
+mod gradients;
+mod objective;
+pub mod schedule;
+mod trainer;
+
+pub use config::{SchedulerType, TrainConfig};
+pub use error::{BoxError, Error};
+pub use objective::{Loss, Objective};
+pub use trainer::{Hooks, Outcome, Plan, evaluate, train};

@@ -1,0 +1,293 @@
+//! The loop.
+
+use std::{path::Path, time::Instant};
+
+use burn::{
+    module::{Module, ParamGroup},
+    optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer},
+};
+
+use crate::{
+    BoxError, Error, Objective, TrainConfig,
+    checkpoint::{self, TrainerState},
+    gradients,
+    schedule::learning_rate,
+};
+
+/// The examples of each optimiser step of an epoch, as micro-batches: a pure function of
+/// the epoch, so that a resumed run sees what an uninterrupted one would.
+pub type Plan<'a> = dyn Fn(u64) -> Vec<Vec<Vec<usize>>> + 'a;
+
+/// How the loop reaches disk and people.
+pub struct Hooks<'a, M> {
+    /// Where checkpoints are kept; what is found there is resumed from.
+    pub dir: &'a Path,
+    /// Writes a model (without gradients) into a directory.
+    pub save: &'a dyn Fn(&M, &Path) -> Result<(), BoxError>,
+    /// Reads a model (without gradients) from a directory [`Self::save`] wrote.
+    pub load: &'a dyn Fn(&Path) -> Result<M, BoxError>,
+    /// Takes named numbers of a step.
+    pub log: &'a dyn Fn(u64, &[(&str, f64)]) -> Result<(), BoxError>,
+    /// Told the step resumed from, so that metrics logged after it can be dropped.
+    pub resumed: &'a dyn Fn(u64) -> Result<(), BoxError>,
+    /// Told after each step: steps done, steps in all, tokens of the step, a short note.
+    pub progress: &'a dyn Fn(u64, u64, u64, &str),
+}
+
+/// A finished training.
+#[derive(Debug)]
+pub struct Outcome<M> {
+    /// The trained model, without gradients.
+    pub model: M,
+    /// Optimiser steps done.
+    pub steps: u64,
+    /// Evaluation loss of the returned model, if there was anything to evaluate on.
+    pub eval_loss: Option<f64>,
+}
+
+/// Minimises `objective` over its examples with AdamW.
+///
+/// `model` comes without gradients and goes back so. `evaluation` holds another objective
+/// and its batches; its weighted mean loss picks the best model.
+///
+/// Departures from transformers' `Trainer`: the mean is over all target tokens of an
+/// optimiser step and not per micro-batch; vectors (norms) are the only parameters
+/// without weight decay, there being no biases.
+///
+/// # Errors
+/// [`Error::NonFinite`] as soon as a loss or gradient is NaN or infinite,
+/// [`Error::NoTargets`] when a step's weights are zero, [`Error::Hook`] from the hooks.
+pub fn train<M: Module, O: Objective<M>>(
+    model: M,
+    objective: &O,
+    plan: &Plan<'_>,
+    evaluation: Option<(&O, &[Vec<usize>])>,
+    config: &TrainConfig,
+    hooks: &Hooks<'_, M>,
+) -> Result<Outcome<M>, Error> {
+    let mut epoch_plan = plan(0);
+    let per_epoch = epoch_plan.len() as u64;
+    let total = match config.max_steps {
+        0 => per_epoch * config.num_train_epochs,
+        limit => limit.min(per_epoch * config.num_train_epochs),
+    };
+    if total == 0 {
+        return Err(Error::NoTargets);
+    }
+
+    let mut optimizer = optimizer(&model, config);
+    let mut state = TrainerState::default();
+    let mut model = model;
+    if let Some(path) = checkpoint::latest(hooks.dir) {
+        (state, optimizer) = checkpoint::load(&path, optimizer)?;
+        model = (hooks.load)(&path)?;
+        (hooks.resumed)(state.global_step)?;
+    } else {
+        (hooks.resumed)(0)?;
+    }
+    let mut model = model.train();
+
+    let mut planned_epoch = 0;
+    let mut clock = (Instant::now(), state.num_input_tokens_seen);
+    while state.global_step < total && !state.stopped {
+        let step = state.global_step;
+        let epoch = step / per_epoch;
+        if epoch != planned_epoch {
+            (epoch_plan, planned_epoch) = (plan(epoch), epoch);
+        }
+        let micro_batches = &epoch_plan[(step % per_epoch) as usize];
+
+        let (grads, sums, tokens) = accumulate(&model, objective, micro_batches, step)?;
+        let (grads, norm) = gradients::clip(&model, grads, config.max_grad_norm);
+        if !norm.is_finite() {
+            return Err(Error::NonFinite {
+                what: "gradient norm",
+                step: step + 1,
+            });
+        }
+        let rate = learning_rate(config, step, total);
+        model = optimizer.step(rate, model, grads);
+        state.global_step += 1;
+        state.num_input_tokens_seen += tokens;
+        add_up(&mut state.running, sums);
+
+        let note = format!("loss {:.4}", mean(&state.running, "loss"));
+        (hooks.progress)(state.global_step, total, tokens, &note);
+        if state.global_step.is_multiple_of(config.logging_steps) || state.global_step == total {
+            let seconds = clock.0.elapsed().as_secs_f64();
+            let seen = (state.num_input_tokens_seen - clock.1) as f64;
+            let names: Vec<_> = state.running.iter().map(|(name, _)| name.clone()).collect();
+            let mut line: Vec<(String, f64)> = names
+                .iter()
+                .filter(|name| !name.is_empty())
+                .map(|name| (format!("train/{name}"), mean(&state.running, name)))
+                .collect();
+            line.extend([
+                ("train/grad_norm".into(), norm),
+                ("train/learning_rate".into(), rate),
+                (
+                    "train/epoch".into(),
+                    state.global_step as f64 / per_epoch as f64,
+                ),
+                ("perf/tokens_per_sec".into(), seen / seconds.max(1e-9)),
+            ]);
+            log(hooks, state.global_step, &line)?;
+            state.running.clear();
+            clock = (Instant::now(), state.num_input_tokens_seen);
+        }
+
+        let last = state.global_step == total;
+        if let Some((objective, batches)) = evaluation
+            && (last || is_due(state.global_step, config.eval_steps))
+        {
+            let valid = model.valid();
+            let values = evaluate(&valid, objective, batches);
+            let loss = mean(&values, "loss");
+            if !loss.is_finite() {
+                return Err(Error::NonFinite {
+                    what: "evaluation loss",
+                    step: state.global_step,
+                });
+            }
+            let line: Vec<(String, f64)> = values
+                .iter()
+                .filter(|(name, _)| !name.is_empty())
+                .map(|(name, _)| (format!("eval/{name}"), mean(&values, name)))
+                .collect();
+            log(hooks, state.global_step, &line)?;
+            if state.best.is_none_or(|(best, _)| loss < best) {
+                state.best = Some((loss, state.global_step));
+                state.evals_without_best = 0;
+                if config.load_best_model_at_end {
+                    checkpoint::save_best(hooks.dir, |dir| (hooks.save)(&valid, dir))?;
+                }
+            } else {
+                state.evals_without_best += 1;
+                state.stopped = config.early_stopping_patience > 0
+                    && state.evals_without_best >= config.early_stopping_patience;
+            }
+        }
+        if is_due(state.global_step, config.save_steps) || last && config.save_steps > 0 {
+            let valid = model.valid();
+            checkpoint::save(hooks.dir, &state, &optimizer, |dir| {
+                (hooks.save)(&valid, dir)
+            })?;
+        }
+    }
+
+    let best = checkpoint::best_dir(hooks.dir);
+    let (model, eval_loss) = match (config.load_best_model_at_end, state.best) {
+        (true, Some((loss, _))) => ((hooks.load)(&best)?, Some(loss)),
+        _ => {
+            let model = model.valid();
+            let loss = evaluation
+                .map(|(objective, batches)| mean(&evaluate(&model, objective, batches), "loss"));
+            (model, loss)
+        }
+    };
+    Ok(Outcome {
+        model,
+        steps: state.global_step,
+        eval_loss,
+    })
+}
+
+/// The weighted sums of an objective over `batches`, without gradients: `loss`, its further
+/// metrics, and the weight under the empty name.
+pub fn evaluate<M, O: Objective<M>>(
+    model: &M,
+    objective: &O,
+    batches: &[Vec<usize>],
+) -> Vec<(String, f64)> {
+    let mut sums = Vec::new();
+    for batch in batches {
+        let loss = objective.loss(model, batch);
+        let weight = batch.iter().map(|&i| objective.weight(i)).sum();
+        let value = f64::from(loss.sum.into_scalar::<f32>());
+        add_up(&mut sums, named(value, weight, loss.metrics));
+    }
+    sums
+}
+
+fn optimizer<M: Module>(model: &M, config: &TrainConfig) -> ModuleOptimizer {
+    let adamw = |weight_decay: f64| {
+        AdamWConfig::new()
+            .with_beta_1(config.adam_beta1 as f32)
+            .with_beta_2(config.adam_beta2 as f32)
+            .with_epsilon(config.adam_epsilon as f32)
+            .with_weight_decay(weight_decay as f32)
+            .build()
+    };
+    ModuleOptimizer::from(adamw(config.weight_decay)).with_group(
+        ParamGroup::from_ids(gradients::undecayed(model)),
+        adamw(0.0),
+        None,
+    )
+}
+
+/// The gradient of `Σ loss / Σ weight` over all micro-batches, the sums, and the tokens read.
+fn accumulate<M: Module, O: Objective<M>>(
+    model: &M,
+    objective: &O,
+    micro_batches: &[Vec<usize>],
+    step: u64,
+) -> Result<(GradientsParams, Vec<(String, f64)>, u64), Error> {
+    let examples = || micro_batches.iter().flatten();
+    let total: f64 = examples().map(|&i| objective.weight(i)).sum();
+    if total <= 0.0 {
+        return Err(Error::NoTargets);
+    }
+    let mut accumulator = GradientsAccumulator::new();
+    let mut sums = Vec::new();
+    for batch in micro_batches {
+        let loss = objective.loss(model, batch);
+        let value = f64::from(loss.sum.clone().into_scalar::<f32>());
+        if !value.is_finite() {
+            return Err(Error::NonFinite {
+                what: "loss",
+                step: step + 1,
+            });
+        }
+        let weight = batch.iter().map(|&i| objective.weight(i)).sum();
+        add_up(&mut sums, named(value, weight, loss.metrics));
+        let grads = loss.sum.div_scalar(total).backward();
+        accumulator.accumulate(model, GradientsParams::from_grads(grads, model));
+    }
+    let tokens = examples().map(|&i| objective.tokens(i)).sum();
+    Ok((accumulator.grads(), sums, tokens))
+}
+
+fn named(loss: f64, weight: f64, metrics: Vec<(&'static str, f64)>) -> Vec<(String, f64)> {
+    [("", weight), ("loss", loss)]
+        .into_iter()
+        .chain(metrics)
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+fn add_up(sums: &mut Vec<(String, f64)>, values: Vec<(String, f64)>) {
+    for (name, value) in values {
+        match sums.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += value,
+            None => sums.push((name, value)),
+        }
+    }
+}
+
+/// A sum divided by the weights, which stand under the empty name.
+fn mean(sums: &[(String, f64)], name: &str) -> f64 {
+    let get = |wanted: &str| sums.iter().find(|(name, _)| name == wanted);
+    match (get(name), get("")) {
+        (Some((_, sum)), Some((_, weight))) => sum / weight,
+        _ => f64::NAN,
+    }
+}
+
+fn is_due(step: u64, every: u64) -> bool {
+    every > 0 && step.is_multiple_of(every)
+}
+
+fn log<M>(hooks: &Hooks<'_, M>, step: u64, line: &[(String, f64)]) -> Result<(), Error> {
+    let line: Vec<(&str, f64)> = line.iter().map(|(name, v)| (name.as_str(), *v)).collect();
+    Ok((hooks.log)(step, &line)?)
+}
