@@ -1,0 +1,38 @@
+//! What can go wrong while sampling and selecting.
+
+use std::path::PathBuf;
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the fields are named in the messages")]
+pub enum Error {
+    #[error("{path} holds no prompt")]
+    NoPrompts { path: PathBuf },
+    #[error(
+        "prompt {number} of {path} has {tokens} tokens; with {new} new ones it exceeds the model's context of {context}: lower data.max_prompt_length or sample.max_completion_length"
+    )]
+    PromptTooLong {
+        path: PathBuf,
+        number: usize,
+        tokens: usize,
+        new: usize,
+        context: usize,
+    },
+    #[error(
+        "the tokenizer has {tokens} ids, the model's embedding only {vocab_size} rows; take the tokenizer the checkpoint was made with"
+    )]
+    Tokenizer { tokens: usize, vocab_size: usize },
+    #[error("{path} does not score the stored answers: {problem}; run again with --force scores")]
+    Scores { path: PathBuf, problem: String },
+    #[error("cannot write {path}: {source}")]
+    Write {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Data(#[from] afd_data::Error),
+    #[error(transparent)]
+    Model(#[from] afd_model::Error),
+    #[error(transparent)]
+    Stage(#[from] afd_stage::Error),
+}

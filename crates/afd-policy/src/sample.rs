@@ -1,0 +1,334 @@
+//! Answers of a policy to prompts, stored with their log-probabilities.
+//!
+//! An answer depends on (prompt, index, seed) alone: neither the batch it was drawn in
+//! nor a kill in between shows.
+
+use std::{
+    collections::BTreeSet,
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use afd_data::{
+    Tokenizer,
+    records::{Example, JsonlWriter, Sample, read_jsonl},
+};
+use afd_model::{
+    CausalLm, FinishReason, Generation, GenerationRequest, SamplingParams, Stop, generate,
+    plan_batches,
+};
+use afd_stage::{StageContext, seed::derive};
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// How answers are drawn: the `[sample]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleConfig {
+    /// Logits are divided by it; 1 is the policy itself.
+    pub temperature: f64,
+    /// Keep the `top_k` most likely tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keep the most likely tokens up to this mass; 1 keeps all.
+    pub top_p: f64,
+    /// Drop tokens less likely than this share of the most likely one; 0 keeps all.
+    pub min_p: f64,
+    /// Makes seen tokens less likely; 1 is off.
+    pub repetition_penalty: f64,
+    /// Longest answer, in tokens.
+    pub max_completion_length: usize,
+    /// Texts that end an answer; they are cut off it.
+    pub stop_strings: Vec<String>,
+    /// Answers drawn at a time.
+    pub generation_batch_size: usize,
+}
+
+impl SampleConfig {
+    /// The model crate's view of these settings.
+    pub fn params(&self) -> SamplingParams {
+        SamplingParams {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            max_new_tokens: self.max_completion_length,
+        }
+    }
+}
+
+/// The file of [`Sample`] rows in the stage's directory, by prompt, then index.
+pub const SAMPLES: &str = "samples.jsonl";
+
+/// Finished batches of an unfinished stage, one JSON line each.
+const PARTIAL: &str = "samples.partial.jsonl";
+
+#[derive(Serialize, Deserialize)]
+struct FinishedBatch {
+    batch: usize,
+    answers: Vec<Vec<Sample>>,
+}
+
+/// Draws `num_generations` answers to each distinct prompt of `prompts` ([`Example`] rows).
+///
+/// Resumes at the first unfinished batch. Batches are planned over all prompts, so a
+/// resumed run draws every answer in the company it would have had anyway.
+///
+/// # Errors
+/// On unreadable inputs, a prompt that does not fit the context, a damaged checkpoint.
+pub fn run(
+    config: &SampleConfig,
+    num_generations: usize,
+    model: &Path,
+    prompts: &Path,
+    device: &Device,
+    ctx: &StageContext,
+) -> Result<(), Error> {
+    let tokenizer = Tokenizer::load(model)?;
+    let model = load(model, &tokenizer, device)?;
+    let texts = distinct_prompts(prompts)?;
+    let requests = requests(&tokenizer, &texts, num_generations, ctx.seed())?;
+    check_lengths(&model, &requests, config, prompts)?;
+
+    let plan = plan_batches(&requests, config.generation_batch_size);
+    let partial = ctx.dir().join(PARTIAL);
+    let (mut file, mut finished) = resume(&partial, plan.len())?;
+    let total = texts.len() as u64;
+    let mut done: u64 = finished
+        .iter()
+        .flatten()
+        .map(|batch| batch.answers.len() as u64)
+        .sum();
+    for (index, batch) in plan.iter().enumerate() {
+        if finished[index].is_some() {
+            continue;
+        }
+        let texts: Vec<&str> = batch.iter().map(|&i| texts[i].as_str()).collect();
+        let requests: Vec<&GenerationRequest> = batch.iter().map(|&i| &requests[i]).collect();
+        let answers = answer(&model, &tokenizer, &texts, &requests, config)?;
+        let tokens: usize = answers
+            .iter()
+            .flatten()
+            .map(|a| a.completion_ids.len())
+            .sum();
+        let row = FinishedBatch {
+            batch: index,
+            answers,
+        };
+        append(&mut file, &partial, &row)?;
+        finished[index] = Some(row);
+        done += batch.len() as u64;
+        ctx.add_tokens(tokens as u64);
+        ctx.progress(done, total, "prompt", "");
+    }
+
+    let mut by_prompt: Vec<Vec<Sample>> = texts.iter().map(|_| Vec::new()).collect();
+    for (batch, plan) in finished.into_iter().flatten().zip(&plan) {
+        for (answers, &prompt) in batch.answers.into_iter().zip(plan) {
+            by_prompt[prompt] = answers;
+        }
+    }
+    let mut writer = JsonlWriter::create(&ctx.dir().join(SAMPLES))?;
+    for sample in by_prompt.iter().flatten() {
+        writer.write(sample)?;
+    }
+    writer.finish()?;
+    drop(file);
+    std::fs::remove_file(&partial).map_err(|source| Error::Write {
+        path: partial,
+        source,
+    })
+}
+
+/// Loads a policy and makes sure `tokenizer` belongs to it.
+///
+/// # Errors
+/// [`Error::Tokenizer`] when the tokenizer has more ids than the embedding has rows, and
+/// those of [`CausalLm::load`].
+pub fn load(model: &Path, tokenizer: &Tokenizer, device: &Device) -> Result<CausalLm, Error> {
+    let model = CausalLm::load(model, device)?;
+    let vocab_size = model.config().vocab_size;
+    if tokenizer.vocab_size() > vocab_size {
+        return Err(Error::Tokenizer {
+            tokens: tokenizer.vocab_size(),
+            vocab_size,
+        });
+    }
+    Ok(model)
+}
+
+/// The requests for `num_generations` answers to each text; the seed of answer `index` is
+/// derived from `seed`, the prompt and the index.
+///
+/// # Errors
+/// When a prompt cannot be tokenised.
+pub fn requests(
+    tokenizer: &Tokenizer,
+    texts: &[String],
+    num_generations: usize,
+    seed: u64,
+) -> Result<Vec<GenerationRequest>, Error> {
+    let request = |text: &String| {
+        Ok(GenerationRequest {
+            prompt_ids: tokenizer.encode_prompt(text)?,
+            seeds: (0..num_generations as u64)
+                .map(|index| derive(seed, text, index))
+                .collect(),
+        })
+    };
+    texts.iter().map(request).collect()
+}
+
+/// Draws the answers of one batch of requests (prompts of equal length) as rows.
+///
+/// # Errors
+/// Those of [`generate`].
+pub fn answer(
+    model: &CausalLm,
+    tokenizer: &Tokenizer,
+    texts: &[&str],
+    requests: &[&GenerationRequest],
+    config: &SampleConfig,
+) -> Result<Vec<Vec<Sample>>, Error> {
+    let stop_text = |ids: &[u32]| find_stop(tokenizer, ids, &config.stop_strings);
+    let stop = Stop {
+        ids: tokenizer.eos_ids(),
+        text: if config.stop_strings.is_empty() {
+            &afd_model::never
+        } else {
+            &stop_text
+        },
+    };
+    let generations = generate(model, requests, &config.params(), &stop)?;
+    let rows = generations.into_iter().zip(texts).map(|(answers, prompt)| {
+        let rows = answers.into_iter().enumerate();
+        rows.map(|(index, answer)| to_row(tokenizer, prompt, index, answer, config))
+            .collect()
+    });
+    rows.collect()
+}
+
+/// Whether the end of `ids` spells one of `stops`; only as many tokens are decoded as a stop
+/// string may span.
+fn find_stop(tokenizer: &Tokenizer, ids: &[u32], stops: &[String]) -> bool {
+    stops.iter().any(|stop| {
+        let tail = ids.len().saturating_sub(stop.len() + 4);
+        tokenizer
+            .decode(&ids[tail..])
+            .is_ok_and(|text| text.contains(stop.as_str()))
+    })
+}
+
+fn to_row(
+    tokenizer: &Tokenizer,
+    prompt: &str,
+    index: usize,
+    answer: Generation,
+    config: &SampleConfig,
+) -> Result<Sample, Error> {
+    let mut completion = tokenizer.decode_completion(&answer.ids)?;
+    let cut = config
+        .stop_strings
+        .iter()
+        .filter_map(|stop| completion.find(stop.as_str()))
+        .min();
+    if let Some(cut) = cut {
+        completion.truncate(cut);
+    }
+    Ok(Sample {
+        prompt: prompt.to_owned(),
+        index: index as u32,
+        completion,
+        completion_ids: answer.ids,
+        logprobs: answer.log_probs,
+        finish_reason: match answer.finish {
+            FinishReason::Stop => "stop".into(),
+            FinishReason::Length => "length".into(),
+        },
+    })
+}
+
+fn distinct_prompts(path: &Path) -> Result<Vec<String>, Error> {
+    let mut seen = BTreeSet::new();
+    let prompts: Vec<String> = read_jsonl::<Example>(path)?
+        .into_iter()
+        .map(|example| example.prompt)
+        .filter(|prompt| seen.insert(prompt.clone()))
+        .collect();
+    if prompts.is_empty() {
+        return Err(Error::NoPrompts { path: path.into() });
+    }
+    Ok(prompts)
+}
+
+fn check_lengths(
+    model: &CausalLm,
+    requests: &[GenerationRequest],
+    config: &SampleConfig,
+    path: &Path,
+) -> Result<(), Error> {
+    let (new, context) = (
+        config.max_completion_length,
+        model.config().max_position_embeddings,
+    );
+    let too_long =
+        |(_, request): &(usize, &GenerationRequest)| request.prompt_ids.len() + new > context;
+    match requests.iter().enumerate().find(too_long) {
+        Some((index, request)) => Err(Error::PromptTooLong {
+            path: path.into(),
+            number: index + 1,
+            tokens: request.prompt_ids.len(),
+            new,
+            context,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Opens the file of finished batches behind its last whole line, and reads what it holds.
+fn resume(path: &Path, batches: usize) -> Result<(File, Vec<Option<FinishedBatch>>), Error> {
+    let failed = |source| Error::Write {
+        path: PathBuf::from(path),
+        source,
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(failed)?;
+    let mut finished: Vec<Option<FinishedBatch>> = (0..batches).map(|_| None).collect();
+    let mut whole = 0;
+    let mut reader = BufReader::new(&file);
+    let mut line = String::new();
+    while reader.read_line(&mut line).map_err(failed)? > 0 && line.ends_with('\n') {
+        let Ok(row) = serde_json::from_str::<FinishedBatch>(&line) else {
+            break;
+        };
+        whole += line.len() as u64;
+        line.clear();
+        if let Some(slot) = finished.get_mut(row.batch) {
+            let batch = row.batch;
+            *slot = Some(FinishedBatch { batch, ..row });
+        }
+    }
+    file.set_len(whole).map_err(failed)?;
+    file.seek(SeekFrom::Start(whole)).map_err(failed)?;
+    Ok((file, finished))
+}
+
+fn append(file: &mut File, path: &Path, row: &FinishedBatch) -> Result<(), Error> {
+    let mut line = serde_json::to_vec(row).map_err(|error| Error::Write {
+        path: path.into(),
+        source: error.into(),
+    })?;
+    line.push(b'\n');
+    file.write_all(&line).map_err(|source| Error::Write {
+        path: path.into(),
+        source,
+    })
+}

@@ -1,0 +1,142 @@
+//! The stage that scores stored answers with a reward model.
+
+use std::path::Path;
+
+use afd_data::{
+    TokenRow, Tokenizer,
+    records::{JsonlWriter, Sample, Scores, read_jsonl},
+};
+use afd_model::{Scorer, Sequence, SequenceClassifier};
+use afd_stage::StageContext;
+use burn::tensor::Device;
+
+use crate::Error;
+
+/// The file of [`Scores`] rows in a scoring stage's directory.
+pub const SCORES: &str = "scores.jsonl";
+
+/// Prompts scored between two progress reports.
+const PROMPTS_AT_A_TIME: usize = 16;
+
+/// A reward model that reads text: tokenises, scores, one logit per pair.
+pub struct ClassifierScorer {
+    model: SequenceClassifier,
+    tokenizer: Tokenizer,
+    batch_size: usize,
+}
+
+impl ClassifierScorer {
+    /// Loads a Hugging Face sequence classifier with its tokenizer.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or the tokenizer does not fit the model.
+    pub fn load(dir: &Path, batch_size: usize, device: &Device) -> Result<Self, Error> {
+        let tokenizer = Tokenizer::load(dir)?;
+        let model = SequenceClassifier::load(dir, 0, device)?;
+        let vocab_size = model.model.config().vocab_size;
+        if tokenizer.vocab_size() > vocab_size {
+            return Err(Error::Tokenizer {
+                tokens: tokenizer.vocab_size(),
+                vocab_size,
+            });
+        }
+        Ok(Self {
+            model,
+            tokenizer,
+            batch_size,
+        })
+    }
+
+    /// One logit per `(prompt, completion)`, and the number of tokens read.
+    ///
+    /// The end token is appended to every completion. What exceeds the model's context is
+    /// cut on the right.
+    ///
+    /// # Errors
+    /// When a text cannot be tokenised or the model answers NaN.
+    pub fn logits(&self, pairs: &[(&str, &str)]) -> Result<(Vec<f32>, u64), Error> {
+        let context = self.model.model.config().max_position_embeddings;
+        let rows = pairs
+            .iter()
+            .map(|(prompt, completion)| {
+                let row = TokenRow::example(&self.tokenizer, prompt, completion, usize::MAX)?;
+                let mut row = row.unwrap_or(TokenRow {
+                    ids: Vec::new(),
+                    prompt_len: 0,
+                });
+                row.ids.truncate(context);
+                Ok(row)
+            })
+            .collect::<Result<Vec<TokenRow>, Error>>()?;
+        let sequences: Vec<Sequence<'_>> = rows
+            .iter()
+            .map(|row| Sequence {
+                ids: &row.ids,
+                prompt_len: row.prompt_len,
+            })
+            .collect();
+        let tokens = rows.iter().map(|row| row.ids.len() as u64).sum();
+        Ok((self.model.score_all(&sequences, self.batch_size)?, tokens))
+    }
+}
+
+impl Scorer for ClassifierScorer {
+    fn score(
+        &self,
+        pairs: &[(&str, &str)],
+    ) -> Result<Vec<f64>, Box<dyn std::error::Error + Send + Sync>> {
+        let (logits, _) = self.logits(pairs)?;
+        Ok(logits.into_iter().map(f64::from).collect())
+    }
+}
+
+/// Scores every stored answer of `samples` with the reward model in `reward_model`.
+///
+/// # Errors
+/// Those of [`ClassifierScorer`].
+pub fn run(
+    reward_model: &Path,
+    samples: &Path,
+    batch_size: usize,
+    device: &Device,
+    ctx: &StageContext,
+) -> Result<(), Error> {
+    let scorer = ClassifierScorer::load(reward_model, batch_size, device)?;
+    let samples: Vec<Sample> = read_jsonl(samples)?;
+    write_scores(&samples, ctx, |answers| {
+        let pairs: Vec<(&str, &str)> = answers
+            .iter()
+            .map(|a| (a.prompt.as_str(), a.completion.as_str()))
+            .collect();
+        scorer.logits(&pairs)
+    })
+}
+
+/// Writes one [`Scores`] row per prompt; `score` gives the scores of some answers and the
+/// tokens it read.
+pub(crate) fn write_scores(
+    samples: &[Sample],
+    ctx: &StageContext,
+    score: impl Fn(&[Sample]) -> Result<(Vec<f32>, u64), Error>,
+) -> Result<(), Error> {
+    let prompts: Vec<&[Sample]> = samples.chunk_by(|a, b| a.prompt == b.prompt).collect();
+    let mut writer = JsonlWriter::create(&ctx.dir().join(SCORES))?;
+    let mut start = 0;
+    for (index, chunk) in prompts.chunks(PROMPTS_AT_A_TIME).enumerate() {
+        let count: usize = chunk.iter().map(|answers| answers.len()).sum();
+        let (scores, tokens) = score(&samples[start..start + count])?;
+        start += count;
+        let mut scores = scores.into_iter();
+        for answers in chunk {
+            writer.write(&Scores {
+                prompt: answers[0].prompt.clone(),
+                scores: scores.by_ref().take(answers.len()).collect(),
+            })?;
+        }
+        ctx.add_tokens(tokens);
+        let done = (index * PROMPTS_AT_A_TIME + chunk.len()) as u64;
+        ctx.progress(done, prompts.len() as u64, "prompt", "");
+    }
+    writer.finish()?;
+    Ok(())
+}
