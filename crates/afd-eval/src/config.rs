@@ -1,0 +1,90 @@
+//! What the evaluation needs to know besides its inputs.
+
+use serde::{Deserialize, Serialize};
+
+/// The `[eval]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvalConfig {
+    /// Numbers of samples that Best-of-N chooses from, ascending, e.g. `[1, 2, 4, 8, 16]`. Those
+    /// above the number of stored samples per prompt are left out, and the report says so.
+    pub n: Vec<usize>,
+    /// Resamples of the prompts behind each interval.
+    pub bootstrap_resamples: usize,
+    /// Dialogues shown in the report.
+    pub examples: usize,
+}
+
+impl EvalConfig {
+    /// All values out of range: the key, and what is wrong with it. Empty if all is well.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        if self.n.is_empty() {
+            problems.push((
+                "n",
+                "is empty; give at least one number, e.g. [1, 2, 4, 8]".to_owned(),
+            ));
+        }
+        if self.n.first() == Some(&0) || !self.n.is_sorted_by(|a, b| a < b) {
+            let message = format!("is {:?}; give numbers from 1 on in ascending order", self.n);
+            problems.push(("n", message));
+        }
+        if !(100..=1_000_000).contains(&self.bootstrap_resamples) {
+            let message = format!("is {}; must be 100 to 1000000", self.bootstrap_resamples);
+            problems.push(("bootstrap_resamples", message));
+        }
+        if self.examples > 200 {
+            problems.push((
+                "examples",
+                format!("is {}; must be 0 to 200", self.examples),
+            ));
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> EvalConfig {
+        EvalConfig {
+            n: vec![1, 2, 4, 8],
+            bootstrap_resamples: 1000,
+            examples: 3,
+        }
+    }
+
+    fn keys(config: &EvalConfig) -> Vec<&'static str> {
+        config.problems().into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn a_good_config_has_no_problems() {
+        assert_eq!(good().problems(), []);
+    }
+
+    #[test]
+    fn all_problems_are_found_at_once() {
+        let bad = EvalConfig {
+            n: vec![],
+            bootstrap_resamples: 0,
+            examples: 1000,
+        };
+        assert_eq!(keys(&bad), ["n", "bootstrap_resamples", "examples"]);
+        for n in [vec![0, 1], vec![2, 2], vec![4, 2]] {
+            assert_eq!(keys(&EvalConfig { n, ..good() }), ["n"]);
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        let mut json = serde_json::to_value(good()).unwrap();
+        assert_eq!(
+            serde_json::from_value::<EvalConfig>(json.clone()).unwrap(),
+            good()
+        );
+        json["resamples"] = 3.into();
+        assert!(serde_json::from_value::<EvalConfig>(json).is_err());
+    }
+}

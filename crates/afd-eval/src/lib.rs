@@ -1,0 +1,43 @@
+//! Stage: judges policies and rankers by a golden reward, and tells what it found.
+//!
+//! * [`run`] is the stage: samples of the initial and the fine-tuned policy, scores of the latter
+//!   by any number of rankers, and a golden reward go in; figures and a report come out.
+//! * [`EvalConfig`] is its table in the configuration, [`EvalInputs`] the files it reads.
+//! * [`Summary`] is `summary.json`; [`load_summary`] reads it, [`terminal_table`] shows it.
+//!
+//! Best-of-N is worked out exactly from the stored samples, for all N at once; intervals come from
+//! a bootstrap over prompts, and all differences are paired.
+//!
+//! ```no_run
+//! let summary = afd_eval::load_summary("runs/quickstart/eval/summary.json".as_ref())?;
+//! let best = summary.headline("init-sft").map(|row| row.golden_mean);
+//! print!("{}", afd_eval::terminal_table(&summary));
+//! # Ok::<(), afd_eval::Error>(())
+//! ```
+
+mod config;
+mod error;
+mod evaluate;
+mod findings;
+mod golden;
+mod inputs;
+mod numbers;
+mod report;
+#[cfg(test)]
+mod sample_summary;
+mod stage;
+mod statistics;
+mod summary;
+mod table;
+mod warnings;
+
+pub use config::EvalConfig;
+pub use error::Error;
+pub use golden::GoldenRow;
+pub use inputs::{CLOSED_FORM, EvalInputs, RewardSummary};
+pub use stage::{FORMAT, run};
+pub use summary::{
+    Comparison, Demonstrator, KlKind, Policy, PolicyRow, RankerKind, RankerSummary, Reference,
+    Summary, load_summary,
+};
+pub use table::terminal_table;

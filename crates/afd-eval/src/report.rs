@@ -1,0 +1,79 @@
+//! The report: one list of blocks, written as Markdown and as HTML.
+
+mod chart;
+mod content;
+mod figures;
+mod html;
+mod markdown;
+
+use crate::{golden::GoldenRow, inputs::Data, summary::Summary};
+
+/// A piece of the report.
+pub(crate) enum Block {
+    Heading(String),
+    /// The paragraph to read if only one is read.
+    Lead(String),
+    Paragraph(String),
+    List(Vec<String>),
+    /// Something to be suspicious of.
+    Warning(String),
+    Table(Table),
+    /// A plot as SVG; HTML only.
+    Figure {
+        svg: String,
+        caption: String,
+    },
+    Dialogue(Dialogue),
+}
+
+/// The first column holds names, the others numbers.
+pub(crate) struct Table {
+    header: Vec<String>,
+    rows: Vec<Vec<Cell>>,
+    note: String,
+}
+
+pub(crate) struct Cell {
+    text: String,
+    tone: Tone,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Plain,
+    /// Better beyond chance.
+    Strong,
+    /// Worse beyond chance.
+    Weak,
+    /// A red flag.
+    Alarm,
+}
+
+/// A prompt and some answers to it.
+pub(crate) struct Dialogue {
+    title: String,
+    prompt: String,
+    answers: Vec<Answer>,
+}
+
+pub(crate) struct Answer {
+    who: String,
+    golden: String,
+    text: String,
+}
+
+/// The report as Markdown and as a self-contained HTML page.
+pub(crate) fn render(
+    summary: &Summary,
+    data: &Data,
+    golden: &[GoldenRow],
+    examples: usize,
+) -> (String, String) {
+    let blocks = content::blocks(summary, data, golden, examples);
+    (
+        markdown::render(TITLE, &blocks),
+        html::render(TITLE, &blocks),
+    )
+}
+
+const TITLE: &str = "Alignment from demonstrations: evaluation";

@@ -1,0 +1,316 @@
+//! What stands in the report.
+
+use super::{Answer, Block, Cell, Dialogue, Table, Tone, figures};
+use crate::statistics::CONFIDENCE;
+use crate::{
+    CLOSED_FORM,
+    findings::findings,
+    golden::GoldenRow,
+    inputs::Data,
+    numbers::{Numbers, fixed, half, list},
+    summary::{KlKind, Policy, PolicyRow, RankerKind, RankerSummary, Summary},
+    table::percent,
+    warnings::is_suspicious,
+};
+
+pub(crate) fn blocks(
+    summary: &Summary,
+    data: &Data,
+    golden: &[GoldenRow],
+    examples: usize,
+) -> Vec<Block> {
+    let numbers = Numbers::of(summary);
+    let findings = findings(summary);
+    let mut blocks = vec![Block::Lead(findings.headline), Block::List(findings.notes)];
+    blocks.extend(findings.warnings.into_iter().map(Block::Warning));
+
+    blocks.push(Block::Heading("Policies".to_owned()));
+    blocks.push(Block::Table(policies(summary, numbers)));
+    blocks.push(figures::histogram(summary, golden));
+
+    blocks.push(Block::Heading("Best of N".to_owned()));
+    blocks.push(Block::Paragraph(
+        "N answers are drawn from the SFT policy and a ranker keeps the one it likes best. The \
+         figures are exact expectations over all ways to draw N of the stored answers, so only \
+         the prompts and the stored answers themselves are chance."
+            .to_owned(),
+    ));
+    blocks.push(figures::golden_over_n(summary, numbers));
+    blocks.push(Block::Table(best_of_n(summary, numbers)));
+    blocks.push(figures::proxy_against_golden(summary, numbers));
+    blocks.push(figures::gain_over_kl(summary, numbers));
+
+    blocks.push(Block::Heading("What the rankers look at".to_owned()));
+    blocks.push(Block::Table(rankers(summary)));
+
+    let dialogues = dialogues(summary, data, golden, examples, numbers);
+    if !dialogues.is_empty() {
+        blocks.push(Block::Heading("Examples".to_owned()));
+        blocks.push(Block::Paragraph(format!(
+            "Prompts at equal distances in the test split, not hand-picked. `init` and `sft` are \
+             each policy's first sample; a best-of-{n} answer is chosen among SFT's first {n}.",
+            n = summary.headline_n
+        )));
+        blocks.extend(dialogues);
+    }
+
+    blocks.push(Block::Heading("How to read this".to_owned()));
+    blocks.push(Block::List(glossary(summary)));
+    blocks
+}
+
+fn policies(summary: &Summary, numbers: Numbers) -> Table {
+    let header = [
+        "policy",
+        "golden reward",
+        "difference to SFT",
+        "wins against SFT",
+        "KL in nats",
+    ];
+    let header = header
+        .into_iter()
+        .chain(["tokens", "cut off"])
+        .map(str::to_owned)
+        .collect();
+    let named = |name: &str, row: &PolicyRow| {
+        let kl = match (row.kl_nats, row.kl_kind) {
+            (Some(kl), Some(KlKind::Estimate)) => format!("{} from init", fixed(kl, 2)),
+            (Some(kl), _) => format!("≤ {} from sft", fixed(kl, 2)),
+            (None, _) => "–".to_owned(),
+        };
+        let difference = if row.policy == Policy::Sft {
+            plain("–")
+        } else {
+            let range = numbers.interval(row.delta_vs_sft_ci95);
+            let text = format!("{} {range}", numbers.signed(row.delta_vs_sft));
+            Cell {
+                text,
+                tone: tone(row.delta_vs_sft_ci95),
+            }
+        };
+        vec![
+            plain(name),
+            plain(&numbers.with_half(row.golden_mean, row.golden_ci95)),
+            difference,
+            plain(&share(row.win_rate_vs_sft)),
+            plain(&kl),
+            plain(&fixed(row.mean_length, 1)),
+            plain(&share(row.cut_off)),
+        ]
+    };
+    let mut rows = Vec::new();
+    rows.extend(summary.policy(Policy::Init).map(|row| named("init", row)));
+    rows.extend(summary.policy(Policy::Sft).map(|row| named("sft", row)));
+    for ranker in &summary.rankers {
+        if let Some(row) = summary.headline(&ranker.ranker) {
+            let name = format!("best of {} by {}", summary.headline_n, ranker.ranker);
+            rows.push(named(&name, row));
+        }
+    }
+    let demonstrator = &summary.reference.demonstrator;
+    let golden = numbers.with_half(demonstrator.golden_mean, demonstrator.golden_ci95);
+    let mut last = vec![plain("demonstrator"), plain(&golden), plain("–")];
+    last.push(plain(&share(demonstrator.win_rate_vs_sft)));
+    last.extend(["–", "–", "–"].map(plain));
+    rows.push(last);
+    Table {
+        header,
+        rows,
+        note: format!(
+            "± is half of the {} % interval. Bold: better than SFT beyond chance (the paired \
+             interval lies above zero). Italic: worse beyond chance.",
+            percent(CONFIDENCE)
+        ),
+    }
+}
+
+fn best_of_n(summary: &Summary, numbers: Numbers) -> Table {
+    let mut header = vec!["ranker".to_owned()];
+    header.extend(summary.all_n().iter().map(|n| format!("N = {n}")));
+    let row = |ranker: &RankerSummary| {
+        let mut cells = vec![plain(&ranker.ranker)];
+        cells.extend(summary.best_of_n(&ranker.ranker).map(|row| Cell {
+            text: numbers.with_half(row.golden_mean, row.golden_ci95),
+            tone: tone(row.delta_vs_sft_ci95),
+        }));
+        cells
+    };
+    Table {
+        header,
+        rows: summary.rankers.iter().map(row).collect(),
+        note:
+            "Mean golden reward of the chosen answer. Bold and italic as above. The row `golden` \
+               is the ceiling: the golden reward itself chooses."
+                .to_owned(),
+    }
+}
+
+fn rankers(summary: &Summary) -> Table {
+    let header = [
+        "ranker",
+        "correlation with golden",
+        "correlation with length",
+        "held-out accuracy",
+        "AUC",
+        "loss in nats",
+        "pairs",
+        "best N",
+    ];
+    let optional = |value: Option<f64>, decimals| {
+        plain(&value.map_or_else(|| "–".to_owned(), |value| fixed(value, decimals)))
+    };
+    let row = |ranker: &RankerSummary| {
+        let auc = optional(ranker.eval_auc, 3);
+        let auc = if is_suspicious(ranker) {
+            Cell {
+                text: format!("{} red flag", auc.text),
+                tone: Tone::Alarm,
+            }
+        } else {
+            auc
+        };
+        vec![
+            plain(&ranker.ranker),
+            optional(ranker.pearson_within_prompt_golden, 2),
+            optional(ranker.pearson_within_prompt_length, 2),
+            optional(ranker.eval_accuracy, 3),
+            auc,
+            optional(ranker.eval_loss, 3),
+            plain(
+                &ranker
+                    .pairs
+                    .map_or_else(|| "–".to_owned(), |pairs| pairs.to_string()),
+            ),
+            plain(&ranker.peak_n.to_string()),
+        ]
+    };
+    Table {
+        header: header.map(str::to_owned).to_vec(),
+        rows: summary.rankers.iter().map(row).collect(),
+        note: "Correlations are within a prompt, averaged over prompts: what matters for choosing \
+               an answer. Accuracy, AUC and loss are the reward model's own, on held-out pairs of \
+               its two classes; an origin AUC above 0.95 is a red flag."
+            .to_owned(),
+    }
+}
+
+fn dialogues(
+    summary: &Summary,
+    data: &Data,
+    golden: &[GoldenRow],
+    examples: usize,
+    numbers: Numbers,
+) -> Vec<Block> {
+    let total = data.dialogues.len();
+    let examples = examples.min(total);
+    let show = |example: usize| {
+        let number = example * total / examples;
+        let (dialogue, rewards) = (&data.dialogues[number], &golden[number]);
+        let answer = |who: &str, text: &str, golden: f64| Answer {
+            who: who.to_owned(),
+            golden: numbers.plain(golden),
+            text: text.trim().to_owned(),
+        };
+        let mut answers = vec![
+            answer("init", &dialogue.init[0].completion, rewards.init[0]),
+            answer("sft", &dialogue.sft[0].completion, rewards.sft[0]),
+        ];
+        for ranker in &data.rankers {
+            if ranker.name == "init-sft" || ranker.name == CLOSED_FORM {
+                let best = first_best(&ranker.scores[number][..summary.headline_n]);
+                answers.push(answer(
+                    &format!("best of {} by {}", summary.headline_n, ranker.name),
+                    &dialogue.sft[best].completion,
+                    rewards.sft[best],
+                ));
+            }
+        }
+        answers.push(answer(
+            "demonstration",
+            &dialogue.demonstration,
+            rewards.demonstration,
+        ));
+        Block::Dialogue(Dialogue {
+            title: format!("Prompt {} of {total}", number + 1),
+            prompt: dialogue.prompt.trim().to_owned(),
+            answers,
+        })
+    };
+    (0..examples).map(show).collect()
+}
+
+/// The place of the highest score, the first of equals.
+fn first_best(scores: &[f64]) -> usize {
+    let mut best = 0;
+    for (index, &score) in scores.iter().enumerate() {
+        if score > scores[best] {
+            best = index;
+        }
+    }
+    best
+}
+
+fn glossary(summary: &Summary) -> Vec<String> {
+    let trivial: Vec<String> = summary
+        .rankers
+        .iter()
+        .filter(|ranker| ranker.kind == RankerKind::Trivial)
+        .map(|ranker| ranker.ranker.clone())
+        .collect();
+    let mut items = vec![
+        format!(
+            "Golden reward: {}, held out from all training. Higher is better; it has no unit.",
+            summary.golden
+        ),
+        format!(
+            "Intervals hold the true value in {} % of cases: percentile bootstrap over the {} \
+             prompts. Differences are paired: both sides on the same resampled prompts.",
+            percent(CONFIDENCE),
+            summary.prompts
+        ),
+        "Wins against SFT: the chance that an answer has a higher golden reward than one of SFT's \
+         stored answers to the same prompt, drawn at random; ties count half."
+            .to_owned(),
+        "KL from init is the mean log-ratio of SFT's own answers, in nats; it is a fair estimate \
+         if they were drawn at temperature 1 and top-p 1. KL of best-of-N from sft is the upper \
+         bound ln N − (N − 1)/N."
+            .to_owned(),
+        "init-sft, init-demo and sft-demo are classifiers of who wrote an answer; preference is \
+         trained on pairs of preferred and dispreferred answers; closed-form is log pi_sft − log \
+         pi_0, which needs no training."
+            .to_owned(),
+    ];
+    if !trivial.is_empty() {
+        items.push(format!("Rankers without training: {}.", list(&trivial)));
+    }
+    items
+}
+
+fn plain(text: &str) -> Cell {
+    Cell {
+        text: text.to_owned(),
+        tone: Tone::Plain,
+    }
+}
+
+fn tone(difference: [f64; 2]) -> Tone {
+    match difference {
+        [low, _] if low > 0.0 => Tone::Strong,
+        [_, high] if high < 0.0 => Tone::Weak,
+        _ => Tone::Plain,
+    }
+}
+
+fn share(value: f64) -> String {
+    format!("{:.1} %", 100.0 * value)
+}
+
+/// Tooltip of a point: `0.52 ± 0.06`.
+pub(super) fn point(row: &PolicyRow, numbers: Numbers) -> String {
+    format!(
+        "N = {}: {} ± {}",
+        row.n,
+        numbers.plain(row.golden_mean),
+        numbers.plain(half(row.golden_ci95))
+    )
+}

@@ -1,0 +1,188 @@
+//! The report as one HTML page that needs nothing else.
+
+use super::{Block, Cell, Dialogue, Table, Tone};
+
+pub(super) fn render(title: &str, blocks: &[Block]) -> String {
+    let mut body = format!("<h1>{}</h1>\n", escape(title));
+    for block in blocks {
+        body += &match block {
+            Block::Heading(heading) => format!("<h2>{}</h2>\n", escape(heading)),
+            Block::Lead(lead) => format!("<p class=\"lead\">{}</p>\n", prose(lead)),
+            Block::Paragraph(paragraph) => format!("<p>{}</p>\n", prose(paragraph)),
+            Block::List(items) => {
+                let items: String = items
+                    .iter()
+                    .map(|item| format!("<li>{}</li>\n", prose(item)))
+                    .collect();
+                format!("<ul>\n{items}</ul>\n")
+            }
+            Block::Warning(warning) => format!(
+                "<p class=\"warning\" role=\"note\"><b>Warning.</b> {}</p>\n",
+                prose(warning)
+            ),
+            Block::Table(table) => table_html(table),
+            Block::Figure { svg, caption } => format!(
+                "<figure>\n<figcaption>{}</figcaption>\n<div class=\"plot\">{svg}</div>\n</figure>\n",
+                prose(caption)
+            ),
+            Block::Dialogue(dialogue) => dialogue_html(dialogue),
+        };
+    }
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
+         </body>\n</html>\n",
+        escape(title)
+    )
+}
+
+fn table_html(table: &Table) -> String {
+    let header: String = table
+        .header
+        .iter()
+        .map(|cell| format!("<th scope=\"col\">{}</th>", escape(cell)))
+        .collect();
+    let row = |cells: &Vec<Cell>| -> String {
+        let cells = cells.iter().enumerate().map(|(column, cell)| {
+            let text = escape(&cell.text);
+            if column == 0 {
+                return format!("<th scope=\"row\">{text}</th>");
+            }
+            match cell.tone {
+                Tone::Plain => format!("<td>{text}</td>"),
+                Tone::Strong => format!("<td><b>{text}</b></td>"),
+                Tone::Weak => format!("<td class=\"weak\"><i>{text}</i></td>"),
+                Tone::Alarm => format!("<td class=\"alarm\"><b>{text}</b></td>"),
+            }
+        });
+        format!("<tr>{}</tr>\n", cells.collect::<String>())
+    };
+    let rows: String = table.rows.iter().map(row).collect();
+    format!(
+        "<div class=\"wide\"><table>\n<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}</tbody>\n\
+         </table></div>\n<p class=\"note\">{}</p>\n",
+        prose(&table.note)
+    )
+}
+
+fn dialogue_html(dialogue: &Dialogue) -> String {
+    let answers: String = dialogue
+        .answers
+        .iter()
+        .map(|answer| {
+            format!(
+                "<div class=\"answer\"><div class=\"who\"><b>{}</b><span>golden {}</span></div>\
+                 <div class=\"text\">{}</div></div>\n",
+                escape(&answer.who),
+                escape(&answer.golden),
+                escape(&answer.text)
+            )
+        })
+        .collect();
+    format!(
+        "<section class=\"dialogue\">\n<h3>{}</h3>\n<div class=\"text prompt\">{}</div>\n{answers}\
+         </section>\n",
+        escape(&dialogue.title),
+        escape(&dialogue.prompt)
+    )
+}
+
+/// Escaped, with text between backticks as code.
+fn prose(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    let part = |(index, part): (usize, &str)| {
+        let part = escape(part);
+        if index % 2 == 1 {
+            format!("<code>{part}</code>")
+        } else {
+            part
+        }
+    };
+    parts.map(part).collect()
+}
+
+/// Makes any text safe between tags and in quoted attributes.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            // Not allowed in HTML and SVG, whatever a model may have written.
+            c if c.is_control() && c != '\n' && c != '\t' => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// The colours of lines are those of Okabe and Ito, lightened on dark ground.
+const STYLE: &str = include_str!("style.css");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Answer;
+
+    #[test]
+    fn foreign_text_is_escaped_everywhere() {
+        let evil = "<script>alert(1)</script>&\"'\u{1b}[0m";
+        let blocks = [
+            Block::Heading(evil.to_owned()),
+            Block::Lead(evil.to_owned()),
+            Block::Paragraph(evil.to_owned()),
+            Block::List(vec![evil.to_owned()]),
+            Block::Warning(evil.to_owned()),
+            Block::Figure {
+                svg: String::new(),
+                caption: evil.to_owned(),
+            },
+            Block::Table(Table {
+                header: vec![evil.to_owned()],
+                rows: vec![vec![
+                    Cell {
+                        text: evil.to_owned(),
+                        tone: Tone::Plain,
+                    },
+                    Cell {
+                        text: evil.to_owned(),
+                        tone: Tone::Alarm,
+                    },
+                ]],
+                note: evil.to_owned(),
+            }),
+            Block::Dialogue(Dialogue {
+                title: evil.to_owned(),
+                prompt: evil.to_owned(),
+                answers: vec![Answer {
+                    who: evil.to_owned(),
+                    golden: evil.to_owned(),
+                    text: evil.to_owned(),
+                }],
+            }),
+        ];
+        let page = render(evil, &blocks);
+        assert!(
+            !page.contains("<script") && !page.contains('\u{1b}'),
+            "{page}"
+        );
+        let safe = "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;&#39;\u{fffd}[0m";
+        assert_eq!(page.matches(safe).count(), 17, "{page}");
+    }
+
+    #[test]
+    fn the_page_fetches_nothing() {
+        let page = render("T", &[Block::Paragraph("`a<b` c".to_owned())]);
+        assert!(page.contains("<p><code>a&lt;b</code> c</p>"));
+        for outside in [
+            "http://", "https://", "url(", "src=", "@import", "<script", "<link",
+        ] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+}

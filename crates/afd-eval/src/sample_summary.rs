@@ -1,0 +1,111 @@
+//! A made-up summary with round figures, for tests of what is derived from one.
+
+use crate::summary::{
+    Comparison, Demonstrator, FORMAT, KlKind, Policy, PolicyRow, RankerKind, RankerSummary,
+    Reference, Summary,
+};
+
+const SFT: f64 = 0.5;
+
+/// Eight answers each to 200 prompts, N = 1, 4, 8, and one ranker of each fate.
+pub(crate) fn summary() -> Summary {
+    let mut rows = vec![
+        PolicyRow {
+            policy: Policy::Init,
+            win_rate_vs_sft: 0.2,
+            kl_nats: Some(0.0),
+            kl_kind: Some(KlKind::Estimate),
+            ..row(-0.8)
+        },
+        PolicyRow {
+            policy: Policy::Sft,
+            kl_nats: Some(1.5),
+            kl_kind: Some(KlKind::Estimate),
+            delta_vs_sft_ci95: [0.0; 2],
+            ..row(SFT)
+        },
+    ];
+    let mut rankers = Vec::new();
+    for (ranker, kind, golden, auc) in [
+        ("init-sft", RankerKind::Reward, [1.1, 1.0], Some(0.87)),
+        ("init-demo", RankerKind::Reward, [0.51, 0.52], Some(0.9)),
+        ("sft-demo", RankerKind::Reward, [0.4, 0.3], Some(0.99)),
+        ("closed-form", RankerKind::Reward, [0.8, 1.4], None),
+        ("mean-logprob", RankerKind::Trivial, [0.6, 0.7], None),
+        ("golden", RankerKind::Ceiling, [1.5, 2.5], None),
+    ] {
+        for (n, golden) in [(1, SFT), (4, golden[0]), (8, golden[1])] {
+            rows.push(PolicyRow {
+                policy: Policy::BestOfN,
+                ranker: Some(ranker.to_owned()),
+                n,
+                kl_nats: Some(afd_model::best_of_n_kl_bound(n)),
+                kl_kind: Some(KlKind::UpperBound),
+                proxy_mean: Some(n as f64 / 4.0),
+                ..row(golden)
+            });
+        }
+        let falls = golden[1] < golden[0] && golden[0] > SFT;
+        rankers.push(RankerSummary {
+            ranker: ranker.to_owned(),
+            kind,
+            eval_accuracy: auc.map(|auc| auc - 0.1),
+            eval_auc: auc,
+            eval_loss: auc.map(|auc| 1.2 - auc),
+            pairs: auc.map(|_| 1000),
+            pearson_within_prompt_golden: Some(0.3),
+            pearson_within_prompt_length: Some(-0.1),
+            proxy_sd_within_prompt: Some(1.0),
+            peak_n: if falls { 4 } else { 8 },
+            fall_from_peak: if falls { -0.1 } else { 0.0 },
+            fall_from_peak_ci95: if falls { [-0.15, -0.05] } else { [0.0; 2] },
+        });
+    }
+    let comparison = |ranker: &str, versus: &str, delta: f64| Comparison {
+        ranker: ranker.to_owned(),
+        versus: versus.to_owned(),
+        delta,
+        delta_ci: [delta - 0.08, delta + 0.08],
+    };
+    Summary {
+        format: FORMAT,
+        golden: "world".to_owned(),
+        prompts: 200,
+        samples_per_prompt: 8,
+        headline_n: 8,
+        n_left_out: vec![16, 32],
+        reference: Reference {
+            demonstrator: Demonstrator {
+                golden_mean: 2.0,
+                golden_ci95: [1.95, 2.05],
+                win_rate_vs_sft: 0.95,
+            },
+        },
+        rankers,
+        rows,
+        comparisons: vec![
+            comparison("init-sft", "init-demo", 0.48),
+            comparison("init-demo", "sft-demo", 0.22),
+        ],
+    }
+}
+
+fn row(golden: f64) -> PolicyRow {
+    let delta = golden - SFT;
+    PolicyRow {
+        policy: Policy::Sft,
+        ranker: None,
+        n: 1,
+        prompts: 200,
+        golden_mean: golden,
+        golden_ci95: [golden - 0.05, golden + 0.05],
+        delta_vs_sft: delta,
+        delta_vs_sft_ci95: [delta - 0.04, delta + 0.04],
+        win_rate_vs_sft: 0.5,
+        kl_nats: None,
+        kl_kind: None,
+        proxy_mean: None,
+        mean_length: 20.0,
+        cut_off: 0.0,
+    }
+}

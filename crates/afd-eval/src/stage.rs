@@ -1,0 +1,59 @@
+//! The stage: answers and their scores in, figures and a report out.
+
+use std::path::Path;
+
+use afd_model::Scorer;
+use afd_stage::StageContext;
+
+use crate::{Error, EvalConfig, EvalInputs, Summary, evaluate::evaluate, golden, inputs, report};
+
+/// Raised when the code changes what the stage writes; for `RunDir::stage`.
+pub const FORMAT: u32 = 1;
+
+/// Evaluates policies and rankers by `golden`, and leaves `golden.jsonl` (golden rewards of all
+/// answers), `summary.json` (a [`Summary`]), `report.md` and `report.html` in the stage's
+/// directory.
+///
+/// `golden` is asked once per prompt, for all its answers; an interrupted stage does not ask again
+/// for what it has.
+///
+/// # Errors
+///
+/// On inputs that cannot be read or do not belong together, rewards that rank nothing, a golden
+/// reward that fails or is not finite, and fewer samples than the smallest N.
+pub fn run(
+    config: &EvalConfig,
+    inputs: &EvalInputs<'_>,
+    golden: &dyn Scorer,
+    ctx: &StageContext,
+) -> Result<(), Error> {
+    let data = inputs::read(inputs)?;
+    let samples = data.dialogues[0].sft.len();
+    let smallest = config.n.first().copied().unwrap_or(1);
+    if smallest > samples || config.n.is_empty() {
+        return Err(Error::TooFewSamples {
+            path: inputs.sft_samples.into(),
+            smallest,
+            samples,
+        });
+    }
+    let rows = golden::score(&data.dialogues, golden, inputs.golden_name, ctx)?;
+    let summary = evaluate(config, &data, &rows, inputs.golden_name, ctx.seed());
+    let (markdown, html) = report::render(&summary, &data, &rows, config.examples);
+    ctx.write("summary.json", &json(&summary, ctx.dir())?)?;
+    ctx.write("report.md", markdown.as_bytes())?;
+    ctx.write("report.html", html.as_bytes())?;
+    Ok(())
+}
+
+fn json(summary: &Summary, dir: &Path) -> Result<Vec<u8>, Error> {
+    let mut bytes = serde_json::to_vec_pretty(summary).map_err(|source| Error::Json {
+        path: dir.join("summary.json"),
+        source,
+    })?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! `summary.json`: the evaluation's figures, which hold no time, path or host.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// The number that [`Summary::format`] has; raised when the file changes its meaning.
+pub(crate) const FORMAT: u32 = 1;
+
+/// All figures of an evaluation, each rounded to 6 significant decimals.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Version of this layout.
+    pub format: u32,
+    /// Name of the golden reward.
+    pub golden: String,
+    /// Number of prompts, which are the units of all intervals.
+    pub prompts: usize,
+    /// Stored answers per prompt that Best-of-N chooses from.
+    pub samples_per_prompt: usize,
+    /// The N that comparisons are made at.
+    pub headline_n: usize,
+    /// Configured N that are larger than `samples_per_prompt`.
+    pub n_left_out: Vec<usize>,
+    /// What to compare with.
+    pub reference: Reference,
+    /// The rankers in the order of the rows.
+    pub rankers: Vec<RankerSummary>,
+    /// `init`, `sft`, then each ranker with N ascending.
+    pub rows: Vec<PolicyRow>,
+    /// Paired differences between rankers at `headline_n`.
+    pub comparisons: Vec<Comparison>,
+}
+
+/// Policies known by their answers only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// Who wrote the test split's answers.
+    pub demonstrator: Demonstrator,
+}
+
+/// The demonstrator's figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Demonstrator {
+    /// Mean golden reward.
+    pub golden_mean: f64,
+    /// Its interval.
+    pub golden_ci95: [f64; 2],
+    /// Chance to beat an SFT answer to the same prompt; ties count half.
+    pub win_rate_vs_sft: f64,
+}
+
+/// Where a ranker's scores come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RankerKind {
+    /// A reward: learned, or the closed form.
+    Reward,
+    /// Needs no training: length, likelihood, chance.
+    Trivial,
+    /// The golden reward itself.
+    Ceiling,
+}
+
+/// What is known of a ranker beside what it chooses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RankerSummary {
+    /// Its name.
+    pub ranker: String,
+    /// Where its scores come from.
+    pub kind: RankerKind,
+    /// Share of held-out answers put in the right class; `None` without training summary.
+    pub eval_accuracy: Option<f64>,
+    /// How well it tells its two classes apart.
+    pub eval_auc: Option<f64>,
+    /// Held-out loss in nats.
+    pub eval_loss: Option<f64>,
+    /// Pairs in its data.
+    pub pairs: Option<u64>,
+    /// Correlation with the golden reward within a prompt; `None` without spread.
+    pub pearson_within_prompt_golden: Option<f64>,
+    /// Correlation with the number of tokens within a prompt.
+    pub pearson_within_prompt_length: Option<f64>,
+    /// Standard deviation of its scores within a prompt; `None` for chance.
+    pub proxy_sd_within_prompt: Option<f64>,
+    /// The N with the highest golden mean.
+    pub peak_n: usize,
+    /// Golden mean at the largest N minus that at `peak_n`; at most 0.
+    pub fall_from_peak: f64,
+    /// Its paired interval; slightly pessimistic, because the data chose the peak.
+    pub fall_from_peak_ci95: [f64; 2],
+}
+
+/// A policy that was evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// The initial policy.
+    Init,
+    /// The fine-tuned policy.
+    Sft,
+    /// The answer among N of SFT's that a ranker likes best.
+    BestOfN,
+}
+
+/// What a KL figure is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KlKind {
+    /// Mean log-ratio of sampled answers.
+    #[serde(rename = "estimate")]
+    Estimate,
+    /// Not more than this; often far less.
+    #[serde(rename = "upper bound")]
+    UpperBound,
+}
+
+/// A policy's figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PolicyRow {
+    /// Which policy.
+    pub policy: Policy,
+    /// Who chooses; `None` for `init` and `sft`.
+    pub ranker: Option<String>,
+    /// Of how many; 1 for `init` and `sft`.
+    pub n: usize,
+    /// Number of prompts.
+    pub prompts: usize,
+    /// Mean golden reward.
+    pub golden_mean: f64,
+    /// Its interval.
+    pub golden_ci95: [f64; 2],
+    /// Golden mean minus that of `sft`.
+    pub delta_vs_sft: f64,
+    /// Its paired interval.
+    pub delta_vs_sft_ci95: [f64; 2],
+    /// Chance to beat an SFT answer to the same prompt, drawn from all stored; ties count half.
+    pub win_rate_vs_sft: f64,
+    /// KL divergence in nats from `init` (rows `init`, `sft`) or from `sft` (`best-of-n`).
+    pub kl_nats: Option<f64>,
+    /// What `kl_nats` is worth.
+    pub kl_kind: Option<KlKind>,
+    /// Mean of the ranker's own score; `None` where there is none.
+    pub proxy_mean: Option<f64>,
+    /// Mean number of tokens in an answer, end token included.
+    pub mean_length: f64,
+    /// Share of answers cut off by the token limit.
+    pub cut_off: f64,
+}
+
+/// The difference between two rankers at [`Summary::headline_n`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// A ranker.
+    pub ranker: String,
+    /// Another.
+    pub versus: String,
+    /// Golden mean of `ranker` minus that of `versus`.
+    pub delta: f64,
+    /// Its paired interval.
+    pub delta_ci: [f64; 2],
+}
+
+impl Summary {
+    /// The row of a policy, without ranker.
+    pub fn policy(&self, policy: Policy) -> Option<&PolicyRow> {
+        self.rows
+            .iter()
+            .find(|row| row.policy == policy && row.ranker.is_none())
+    }
+
+    /// The rows of a ranker, N ascending.
+    pub fn best_of_n(&self, ranker: &str) -> impl Iterator<Item = &PolicyRow> {
+        self.rows
+            .iter()
+            .filter(move |row| row.ranker.as_deref() == Some(ranker))
+    }
+
+    /// The row of a ranker at [`headline_n`](Self::headline_n).
+    pub fn headline(&self, ranker: &str) -> Option<&PolicyRow> {
+        self.best_of_n(ranker).find(|row| row.n == self.headline_n)
+    }
+
+    /// All N that were evaluated, ascending.
+    pub fn all_n(&self) -> Vec<usize> {
+        let first = self.rankers.first().map(|ranker| ranker.ranker.as_str());
+        first.map_or_else(Vec::new, |name| {
+            self.best_of_n(name).map(|row| row.n).collect()
+        })
+    }
+}
+
+/// Reads a `summary.json`.
+///
+/// # Errors
+///
+/// [`Error::Format`] when another version wrote it, [`Error::Json`] when it is no summary,
+/// [`Error::Stage`] when it cannot be read.
+pub fn load_summary(path: &Path) -> Result<Summary, Error> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        format: u32,
+    }
+    let json = |source| Error::Json {
+        path: path.into(),
+        source,
+    };
+    let text = afd_stage::fs::read_to_string(path)?;
+    let Versioned { format } = serde_json::from_str(&text).map_err(json)?;
+    if format != FORMAT {
+        return Err(Error::Format {
+            path: path.into(),
+            expected: FORMAT,
+            got: format,
+        });
+    }
+    serde_json::from_str(&text).map_err(json)
+}
