@@ -1,0 +1,50 @@
+//! `afd chat`: a dialogue with a policy, line by line.
+
+use std::io::{BufRead, Write, stdin, stdout};
+
+use afd_backend::device;
+use afd_data::{ASSISTANT, HUMAN, Tokenizer};
+use afd_policy::sample;
+
+use super::sampling;
+use crate::{args::ChatArgs, error::Error};
+
+pub(crate) fn run(args: &ChatArgs) -> Result<(), Error> {
+    let device = device::open(&args.model.device)?;
+    let mut config = sampling(&args.sampling, 1);
+    // The policy must not speak for the human.
+    config.stop_strings.push(HUMAN.to_owned());
+    config
+        .params()
+        .check()
+        .map_err(|error| Error::Usage(error.to_string()))?;
+    let tokenizer = Tokenizer::load(&args.model.model)?;
+    let model = sample::load(&args.model.model, &tokenizer, &device)?;
+    let io = |source| Error::Io {
+        action: "use",
+        path: "the terminal".into(),
+        source,
+    };
+    let mut out = stdout().lock();
+    let mut dialogue = String::new();
+    writeln!(out, "An empty line ends the dialogue.").map_err(io)?;
+    loop {
+        write!(out, "> ").and_then(|()| out.flush()).map_err(io)?;
+        let mut line = String::new();
+        if stdin().lock().read_line(&mut line).map_err(io)? == 0 || line.trim().is_empty() {
+            return Ok(());
+        }
+        dialogue += &format!("{HUMAN} {}{ASSISTANT}", line.trim());
+        let texts = [dialogue.clone()];
+        let requests = sample::requests(&tokenizer, &texts, 1, args.model.seed)?;
+        let requests: Vec<_> = requests.iter().collect();
+        let answers = sample::answer(&model, &tokenizer, &[&dialogue], &requests, &config)?;
+        let answer = answers
+            .into_iter()
+            .flatten()
+            .next()
+            .map_or_else(String::new, |answer| answer.completion);
+        writeln!(out, "{}", answer.trim()).map_err(io)?;
+        dialogue += &answer;
+    }
+}

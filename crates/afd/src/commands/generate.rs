@@ -1,0 +1,38 @@
+//! `afd generate`: prompts in, a row per answer out.
+
+use afd_backend::device;
+use afd_data::Tokenizer;
+use afd_data::records::Sample;
+use afd_model::{GenerationRequest, plan_batches};
+use afd_policy::sample;
+
+use super::{json_rows, sampling};
+use crate::{args::GenerateArgs, error::Error};
+
+pub(crate) fn run(args: &GenerateArgs) -> Result<(), Error> {
+    let device = device::open(&args.model.device)?;
+    let config = sampling(&args.sampling, args.model.batch_size);
+    config
+        .params()
+        .check()
+        .map_err(|error| Error::Usage(error.to_string()))?;
+    let rows = json_rows::read(&args.prompts)?;
+    let texts = rows
+        .iter()
+        .map(|row| Ok(row.text(&args.prompts, "prompt")?.to_owned()))
+        .collect::<Result<Vec<String>, Error>>()?;
+    let tokenizer = Tokenizer::load(&args.model.model)?;
+    let model = sample::load(&args.model.model, &tokenizer, &device)?;
+    let requests = sample::requests(&tokenizer, &texts, args.num_generations, args.model.seed)?;
+
+    let mut answers: Vec<Vec<Sample>> = texts.iter().map(|_| Vec::new()).collect();
+    for batch in plan_batches(&requests, config.generation_batch_size) {
+        let texts: Vec<&str> = batch.iter().map(|&i| texts[i].as_str()).collect();
+        let requests: Vec<&GenerationRequest> = batch.iter().map(|&i| &requests[i]).collect();
+        let rows = sample::answer(&model, &tokenizer, &texts, &requests, &config)?;
+        for (prompt, rows) in batch.into_iter().zip(rows) {
+            answers[prompt] = rows;
+        }
+    }
+    json_rows::write(args.model.output.as_deref(), &answers.concat())
+}

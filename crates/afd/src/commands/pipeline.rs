@@ -1,0 +1,72 @@
+//! `afd pipeline` and `afd stage`: a run directory, its configuration, and the stages.
+
+use std::path::PathBuf;
+
+use afd_backend::device;
+use afd_stage::RunDir;
+use serde_json::json;
+
+use super::load_config;
+use crate::{
+    args::PipelineArgs,
+    config::Config,
+    error::Error,
+    observer, pipeline,
+    steps::{NAMES, Steps, covers},
+};
+
+/// Runs all stages, or those up to `stage`.
+pub(crate) fn run(args: &PipelineArgs, stage: Option<&str>) -> Result<(), Error> {
+    let config = load_config(&args.config)?;
+    device::open(&config.device)?;
+    let until = stage.or(args.until.as_deref());
+    for name in until.iter().copied().chain(args.from.as_deref()) {
+        known(name)?;
+    }
+    for name in &args.force {
+        known(name)?;
+    }
+
+    let root = args.run_dir.clone().unwrap_or_else(|| default_dir(args));
+    let mut run = RunDir::open(&root, config.seed, observer::for_terminal())?;
+    for name in &args.force {
+        run.force(name);
+    }
+    if let Some(from) = &args.from {
+        run.force(from);
+        let later = NAMES.iter().skip_while(|name| !covers(name, from)).skip(1);
+        later.for_each(|name| run.force(name));
+    }
+    run.write_file("config.toml", config.resolved.as_bytes())?;
+    run.write_file("run.json", about(&config).as_bytes())?;
+    pipeline::run(&config, &run, &Steps::until(until))?;
+    if root.join("eval/summary.json").is_file() && until.is_none_or(|until| until == "eval") {
+        super::report::run(&root)?;
+    }
+    Ok(())
+}
+
+fn known(stage: &str) -> Result<(), Error> {
+    if NAMES.iter().any(|name| covers(name, stage)) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "there is no stage `{stage}`; the stages are {}",
+        NAMES.join(", ")
+    )))
+}
+
+fn default_dir(args: &PipelineArgs) -> PathBuf {
+    let name = args.config.config.file_stem().unwrap_or_default();
+    PathBuf::from("runs").join(name)
+}
+
+fn about(config: &Config) -> String {
+    let about = json!({
+        "format": 1,
+        "versions": { "afd": env!("CARGO_PKG_VERSION") },
+        "device": config.device,
+        "seed": config.seed,
+    });
+    format!("{about:#}\n")
+}

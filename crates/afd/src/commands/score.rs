@@ -1,0 +1,27 @@
+//! `afd score`: what a reward model thinks of given answers.
+
+use afd_backend::device;
+use afd_reward::ClassifierScorer;
+use serde_json::json;
+
+use super::json_rows;
+use crate::{args::RowArgs, error::Error};
+
+pub(crate) fn run(args: &RowArgs) -> Result<(), Error> {
+    let device = device::open(&args.model.device)?;
+    let mut rows = json_rows::read(&args.input)?;
+    let pairs = rows
+        .iter()
+        .map(|row| {
+            let text = |key| row.text(&args.input, key);
+            Ok((text("prompt")?, text("completion")?))
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    let scorer = ClassifierScorer::load(&args.model.model, args.model.batch_size, &device)?;
+    let (scores, _) = scorer.logits(&pairs)?;
+    for (row, score) in rows.iter_mut().zip(scores) {
+        row.fields.insert("score".into(), json!(score));
+    }
+    let rows: Vec<_> = rows.into_iter().map(|row| row.fields).collect();
+    json_rows::write(args.model.output.as_deref(), &rows)
+}

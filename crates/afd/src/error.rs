@@ -1,0 +1,72 @@
+//! Every way a command ends badly, and the exit code it ends with.
+
+use std::path::PathBuf;
+
+use afd_stage::StageError;
+
+use crate::config::ConfigError;
+
+/// An error on its way to the terminal.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Device(#[from] afd_backend::DeviceError),
+    /// The command line asks for something that is not there.
+    #[error("{0}")]
+    Usage(String),
+    #[error("stage {stage} failed")]
+    Stage {
+        stage: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("{path}:{line}: {problem}")]
+    Row {
+        path: PathBuf,
+        line: usize,
+        problem: String,
+    },
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Run(#[from] afd_stage::Error),
+    #[error(transparent)]
+    Data(#[from] afd_data::Error),
+    #[error(transparent)]
+    Model(#[from] afd_model::Error),
+    #[error(transparent)]
+    Policy(#[from] afd_policy::Error),
+    #[error(transparent)]
+    Reward(#[from] afd_reward::Error),
+    #[error(transparent)]
+    Sft(#[from] afd_sft::Error),
+    #[error(transparent)]
+    Eval(#[from] afd_eval::Error),
+}
+
+impl Error {
+    /// 2 for bad usage or configuration, 1 for a failed run.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Device(_) | Self::Usage(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<StageError<E>> for Error {
+    fn from(error: StageError<E>) -> Self {
+        match error {
+            StageError::Body { stage, source } => Self::Stage {
+                stage,
+                source: Box::new(source),
+            },
+            StageError::Run(error) => Self::Run(error),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Which stages of a pipeline run: all, up to one, from one on.
+
+use std::cell::Cell;
+
+use afd_stage::{Artifact, RunDir, StageContext, StageError};
+use serde::Serialize;
+
+use crate::error::Error;
+
+/// Raised when the code of a stage changes what it writes, so that older results are made anew.
+const FORMAT: u32 = 1;
+
+/// The stages' names or leading parts, in the order of the pipeline.
+pub(crate) const NAMES: [&str; 8] = [
+    "data", "sft", "samples", "pairs", "reward", "scores", "policy", "eval",
+];
+
+/// Where to stop.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    until: Option<String>,
+    reached: Cell<bool>,
+}
+
+/// Why a pipeline ended before its last stage.
+pub(crate) enum Stopped {
+    /// Because of `--until`.
+    AsAsked,
+    /// Because a stage failed.
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Steps {
+    /// All stages up to `until`, a name or a leading part of names; all when there is none.
+    pub(crate) fn until(until: Option<&str>) -> Self {
+        Self {
+            until: until.map(str::to_owned),
+            reached: Cell::new(false),
+        }
+    }
+
+    /// [`RunDir::stage`], unless the last wanted stage lies behind.
+    pub(crate) fn stage<C: Serialize, E>(
+        &self,
+        run: &RunDir,
+        name: &str,
+        config: &C,
+        inputs: &[&Artifact],
+        body: impl FnOnce(&StageContext) -> Result<(), E>,
+    ) -> Result<Artifact, Stopped>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let wanted = self
+            .until
+            .as_deref()
+            .is_some_and(|until| covers(until, name));
+        if self.reached.get() && !wanted {
+            return Err(Stopped::AsAsked);
+        }
+        self.reached.set(self.reached.get() || wanted);
+        run.stage(name, FORMAT, config, inputs, body)
+            .map_err(|error: StageError<E>| Stopped::Failed(error.into()))
+    }
+}
+
+/// Whether `part` is `name` or names a group it belongs to.
+pub(crate) fn covers(part: &str, name: &str) -> bool {
+    name == part
+        || name
+            .strip_prefix(part)
+            .is_some_and(|rest| rest.starts_with('/'))
+}
