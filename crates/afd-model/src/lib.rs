@@ -43,10 +43,14 @@ mod error;
 mod generate;
 mod layers;
 mod llama;
+#[cfg(test)]
+mod parity_tests;
 mod sampler;
 mod scorer;
 mod selection;
 mod sequences;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use cache::KvCache;

@@ -1,9 +1,8 @@
 //! Parameters by Hugging Face name: drawn from a seed, read from and written to safetensors.
 
 use std::{
-    collections::HashMap,
     fs::File,
-    io::Read,
+    io::{BufWriter, Read, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -16,7 +15,11 @@ use burn::{
 use half::{bf16, f16};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use safetensors::tensor::{Dtype, Metadata, TensorView};
+use safetensors::{
+    SafeTensorError,
+    tensor::{Dtype, Metadata},
+};
+use serde_json::{Map, Value, json};
 
 use crate::Error;
 
@@ -126,21 +129,20 @@ impl SafetensorsFile {
         let size = file.metadata().map_err(read)?.len();
         let mut length = [0; 8];
         file.read_exact(&mut length)
-            .map_err(|_| corrupt(safetensors::SafeTensorError::HeaderTooSmall))?;
+            .map_err(|_| corrupt(SafeTensorError::HeaderTooSmall))?;
         let header_length = u64::from_le_bytes(length);
         if header_length > size.saturating_sub(8) {
-            return Err(corrupt(safetensors::SafeTensorError::InvalidHeaderLength));
+            return Err(corrupt(SafeTensorError::InvalidHeaderLength));
         }
         let mut header = length.to_vec();
         header.resize(8 + header_length as usize, 0);
         file.read_exact(&mut header[8..]).map_err(read)?;
-        let (_, metadata) =
-            safetensors::SafeTensors::read_metadata(&header).map_err(|source| corrupt(source))?;
+        // The crate's own `read_metadata` wants the whole file in memory.
+        let metadata: Metadata = serde_json::from_slice(&header[8..])
+            .map_err(|error| corrupt(SafeTensorError::InvalidHeaderDeserialization(error)))?;
         let data_start = 8 + header_length;
         if size < data_start + metadata.data_len() as u64 {
-            return Err(corrupt(
-                safetensors::SafeTensorError::MetadataIncompleteBuffer,
-            ));
+            return Err(corrupt(SafeTensorError::MetadataIncompleteBuffer));
         }
         Ok(Self {
             path: path.into(),
@@ -176,7 +178,14 @@ impl SafetensorsFile {
             });
         }
         let (start, end) = info.data_offsets;
-        let mut bytes = vec![0; end - start];
+        let length = shape.iter().product::<usize>() * info.dtype.bitsize() / 8;
+        if end.checked_sub(start) != Some(length) {
+            return Err(Error::Safetensors {
+                path: self.path.clone(),
+                source: SafeTensorError::InvalidOffset(name.into()),
+            });
+        }
+        let mut bytes = vec![0; length];
         self.file
             .read_exact_at(&mut bytes, self.data_start + start as u64)
             .map_err(|source| Error::Read {
@@ -229,71 +238,62 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     out
 }
 
-/// Writes every parameter of `module` to `path` under its Hugging Face name, in f32.
+/// Writes every parameter of `module` to `path` under its Hugging Face name, in f32, one
+/// tensor at a time.
 ///
 /// The file appears whole or not at all.
 pub(crate) fn save<M: Module>(module: &M, path: &Path) -> Result<(), Error> {
-    let mut collector = Collector::default();
-    module.visit(&mut collector);
-    let views = collector
-        .tensors
-        .iter()
-        .map(|(name, shape, bytes)| {
-            TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name.as_str(), view))
-        })
-        .collect::<Result<Vec<_>, _>>();
     let temporary = path.with_extension("partial");
-    // transformers refuses a file whose metadata does not say who laid the tensors out.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let written = views
-        .and_then(|views| safetensors::serialize_to_file(views, Some(metadata), &temporary))
-        .map_err(|source| match source {
-            safetensors::SafeTensorError::IoError(source) => Error::Write {
-                path: path.into(),
-                source,
-            },
-            source => Error::Safetensors {
-                path: path.into(),
-                source,
-            },
-        });
-    let published = written.and_then(|()| {
-        File::open(&temporary)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| std::fs::rename(&temporary, path))
-            .map_err(|source| Error::Write {
-                path: path.into(),
-                source,
-            })
-    });
-    if published.is_err() {
+    let written = write(module, &temporary).and_then(|()| std::fs::rename(&temporary, path));
+    written.map_err(|source| {
+        // What is left of a failed write helps nobody; the first error is the one to tell.
         let _ = std::fs::remove_file(&temporary);
-    }
-    published
+        Error::Write {
+            path: path.into(),
+            source,
+        }
+    })
+}
+
+fn write<M: Module>(module: &M, path: &Path) -> std::io::Result<()> {
+    let mut header = Header::default();
+    module.visit(&mut header);
+    // transformers refuses a file whose metadata does not say who laid the tensors out.
+    let mut entries = Map::from_iter([("__metadata__".into(), json!({ "format": "pt" }))]);
+    entries.extend(header.entries);
+    let mut json = serde_json::to_vec(&Value::Object(entries))?;
+    json.resize(json.len().next_multiple_of(8), b' ');
+
+    let mut file = BufWriter::new(File::create(path)?);
+    file.write_all(&(json.len() as u64).to_le_bytes())?;
+    file.write_all(&json)?;
+    let mut data = Data {
+        path: Vec::new(),
+        file: &mut file,
+        result: Ok(()),
+    };
+    module.visit(&mut data);
+    data.result?;
+    file.flush()?;
+    file.get_ref().sync_all()
 }
 
 /// The names of all parameters of `module`, in module order.
 pub fn parameter_names<M: Module>(module: &M) -> Vec<String> {
-    let mut collector = Collector {
-        names_only: true,
-        ..Collector::default()
-    };
-    module.visit(&mut collector);
-    collector
-        .tensors
-        .into_iter()
-        .map(|(name, ..)| name)
-        .collect()
+    let mut header = Header::default();
+    module.visit(&mut header);
+    header.entries.into_iter().map(|(name, _)| name).collect()
 }
 
+/// First visit: where each tensor will stand.
 #[derive(Default)]
-struct Collector {
+struct Header {
     path: Vec<String>,
-    names_only: bool,
-    tensors: Vec<(String, Vec<usize>, Vec<u8>)>,
+    end: usize,
+    entries: Vec<(String, Value)>,
 }
 
-impl ModuleVisitor for Collector {
+impl ModuleVisitor for Header {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_owned());
     }
@@ -304,21 +304,54 @@ impl ModuleVisitor for Collector {
 
     fn visit_float<const R: usize>(&mut self, param: &Param<Tensor<R>>) {
         let name = self.path.join(".");
-        if self.names_only {
-            self.tensors.push((name, Vec::new(), Vec::new()));
-            return;
-        }
-        let tensor = param.base();
-        let mut shape = tensor.dims().to_vec();
-        let data = tensor.into_data().convert::<f32>();
-        // Were this ever to fail, `TensorView::new` would refuse the empty buffer by name.
-        let mut values: Vec<f32> = data.try_into_vec().unwrap_or_default();
+        let mut shape = param.base().dims().to_vec();
         if is_linear(&name, R) {
-            values = transpose(&values, shape[0], shape[1]);
             shape.reverse();
         }
-        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.tensors.push((name, shape, bytes));
+        let start = self.end;
+        self.end += 4 * shape.iter().product::<usize>();
+        let entry = json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, self.end] });
+        self.entries.push((name, entry));
+    }
+}
+
+/// Second visit: the values, in the same order.
+struct Data<'a> {
+    path: Vec<String>,
+    file: &'a mut BufWriter<File>,
+    result: std::io::Result<()>,
+}
+
+impl ModuleVisitor for Data<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const R: usize>(&mut self, param: &Param<Tensor<R>>) {
+        if self.result.is_ok() {
+            self.result = self.write(param.base());
+        }
+    }
+}
+
+impl Data<'_> {
+    fn write<const R: usize>(&mut self, tensor: Tensor<R>) -> std::io::Result<()> {
+        let shape = tensor.dims();
+        let data = tensor.into_data().convert::<f32>();
+        let mut values: Vec<f32> = data
+            .try_into_vec()
+            .map_err(|error| std::io::Error::other(format!("{error:?}")))?;
+        if is_linear(&self.path.join("."), R) {
+            values = transpose(&values, shape[0], shape[1]);
+        }
+        for value in values {
+            self.file.write_all(&value.to_le_bytes())?;
+        }
+        Ok(())
     }
 }
 

@@ -15,9 +15,11 @@ mod error;
 mod gradients;
 mod objective;
 pub mod schedule;
+#[cfg(test)]
+mod tests;
 mod trainer;
 
 pub use config::{SchedulerType, TrainConfig};
 pub use error::{BoxError, Error};
 pub use objective::{Loss, Objective};
-pub use trainer::{Hooks, Outcome, Plan, evaluate, train};
+pub use trainer::{Hooks, Log, Outcome, Plan, evaluate, train};

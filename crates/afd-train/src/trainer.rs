@@ -18,6 +18,12 @@ use crate::{
 /// the epoch, so that a resumed run sees what an uninterrupted one would.
 pub type Plan<'a> = dyn Fn(u64) -> Vec<Vec<Vec<usize>>> + 'a;
 
+/// Takes the named numbers of a step.
+pub type Log<'a> = dyn Fn(u64, &[(&str, f64)]) -> Result<(), BoxError> + 'a;
+
+/// Named sums; the weight they are divided by stands under the empty name.
+type Sums = Vec<(String, f64)>;
+
 /// How the loop reaches disk and people.
 pub struct Hooks<'a, M> {
     /// Where checkpoints are kept; what is found there is resumed from.
@@ -26,8 +32,8 @@ pub struct Hooks<'a, M> {
     pub save: &'a dyn Fn(&M, &Path) -> Result<(), BoxError>,
     /// Reads a model (without gradients) from a directory [`Self::save`] wrote.
     pub load: &'a dyn Fn(&Path) -> Result<M, BoxError>,
-    /// Takes named numbers of a step.
-    pub log: &'a dyn Fn(u64, &[(&str, f64)]) -> Result<(), BoxError>,
+    /// Where metrics go.
+    pub log: &'a Log<'a>,
     /// Told the step resumed from, so that metrics logged after it can be dropped.
     pub resumed: &'a dyn Fn(u64) -> Result<(), BoxError>,
     /// Told after each step: steps done, steps in all, tokens of the step, a short note.
@@ -231,7 +237,7 @@ fn accumulate<M: Module, O: Objective<M>>(
     objective: &O,
     micro_batches: &[Vec<usize>],
     step: u64,
-) -> Result<(GradientsParams, Vec<(String, f64)>, u64), Error> {
+) -> Result<(GradientsParams, Sums, u64), Error> {
     let examples = || micro_batches.iter().flatten();
     let total: f64 = examples().map(|&i| objective.weight(i)).sum();
     if total <= 0.0 {
@@ -257,7 +263,7 @@ fn accumulate<M: Module, O: Objective<M>>(
     Ok((accumulator.grads(), sums, tokens))
 }
 
-fn named(loss: f64, weight: f64, metrics: Vec<(&'static str, f64)>) -> Vec<(String, f64)> {
+fn named(loss: f64, weight: f64, metrics: Vec<(&'static str, f64)>) -> Sums {
     [("", weight), ("loss", loss)]
         .into_iter()
         .chain(metrics)
@@ -265,7 +271,7 @@ fn named(loss: f64, weight: f64, metrics: Vec<(&'static str, f64)>) -> Vec<(Stri
         .collect()
 }
 
-fn add_up(sums: &mut Vec<(String, f64)>, values: Vec<(String, f64)>) {
+fn add_up(sums: &mut Sums, values: Sums) {
     for (name, value) in values {
         match sums.iter_mut().find(|(known, _)| *known == name) {
             Some((_, sum)) => *sum += value,

@@ -1,0 +1,166 @@
+//! Whole models against Hugging Face transformers, on checkpoints it wrote itself.
+//!
+//! `testdata/make.py` made the files; it says with which versions.
+
+use std::path::{Path, PathBuf};
+
+use afd_backend::device::test_device;
+use burn::{
+    Tensor,
+    tensor::{Int, TensorData},
+};
+use serde::Deserialize;
+
+use crate::{CausalLm, DecoderConfig, Head, KvCache, Sequence, SequenceClassifier, Side};
+
+/// The largest difference seen on `flex` is XXX, on a logit; a wrong formula is off by
+/// far more than this.
+const TOLERANCE: f32 = 1e-4;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Expected {
+    sequences: Vec<Ids>,
+    llama_tied: LanguageModel,
+    llama_untied: LanguageModel,
+    llama_score: Classifier,
+}
+
+#[derive(Deserialize)]
+struct Ids {
+    ids: Vec<u32>,
+    prompt_len: usize,
+}
+
+#[derive(Deserialize)]
+struct LanguageModel {
+    last_logits: Vec<Vec<f32>>,
+    log_probs: Vec<Vec<f32>>,
+}
+
+#[derive(Deserialize)]
+struct Classifier {
+    scores: Vec<f32>,
+}
+
+impl Expected {
+    fn load() -> Self {
+        let text = std::fs::read_to_string(testdata().join("expected.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn sequences(&self) -> Vec<Sequence<'_>> {
+        self.sequences
+            .iter()
+            .map(|row| Sequence {
+                ids: &row.ids,
+                prompt_len: row.prompt_len,
+            })
+            .collect()
+    }
+}
+
+fn testdata() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
+}
+
+fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().unwrap()
+}
+
+fn assert_close(what: &str, ours: &[f32], theirs: &[f32]) {
+    assert_eq!(ours.len(), theirs.len(), "{what}");
+    eprintln!(
+        "{what}: {:e}",
+        ours.iter()
+            .zip(theirs)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0f32, f32::max)
+    );
+    for (index, (a, b)) in ours.iter().zip(theirs).enumerate() {
+        assert!(
+            (a - b).abs() <= TOLERANCE,
+            "{what}, number {index}: {a} here, {b} in transformers"
+        );
+    }
+}
+
+/// The logits after the last of `ids`, read through a cache: half at once, then one by one.
+fn cached_logits(model: &CausalLm, ids: &[u32]) -> Vec<f32> {
+    let device = test_device();
+    let mut cache = KvCache::new(model.config(), 1, ids.len(), &device);
+    let (prompt, rest) = ids.split_at(ids.len() / 2);
+    let mut hidden = None;
+    for part in std::iter::once(prompt).chain(rest.chunks(1)) {
+        let values: Vec<i32> = part.iter().map(|id| *id as i32).collect();
+        let part = Tensor::<2, Int>::from_data(TensorData::new(values, [1, part.len()]), &device);
+        hidden = Some(model.model.forward_cached(part, &mut cache));
+    }
+    host(model.logits(hidden.unwrap().squeeze_dim::<2>(0)))
+}
+
+fn check_language_model(name: &str, pick: fn(&Expected) -> &LanguageModel) {
+    let expected = Expected::load();
+    let (sequences, reference) = (expected.sequences(), pick(&expected));
+    let model = CausalLm::load(&testdata().join(name), &test_device()).unwrap();
+    for (sequence, logits) in sequences.iter().zip(&reference.last_logits) {
+        let ours = host(model.next_logits(&[sequence.ids]));
+        assert_close("logits", &ours, logits);
+        let ours = cached_logits(&model, sequence.ids);
+        assert_close("cached logits", &ours, logits);
+    }
+    for side in [Side::Right, Side::Left] {
+        let ours = host(model.log_probs(&sequences, side));
+        assert_close("log-probs", &ours, &reference.log_probs.concat());
+    }
+    let ours = model.score_log_probs(&sequences, 2).unwrap();
+    for (ours, theirs) in ours.iter().zip(&reference.log_probs) {
+        assert_close("log-probs of a sequence", ours, theirs);
+    }
+}
+
+#[test]
+fn parity_of_a_tied_language_model() {
+    check_language_model("llama-tied", |expected| &expected.llama_tied);
+}
+
+/// Stored in bf16, with heads wider than their share of the residual stream.
+#[test]
+fn parity_of_an_untied_language_model() {
+    check_language_model("llama-untied", |expected| &expected.llama_untied);
+}
+
+#[test]
+fn parity_of_a_reward_model() {
+    let expected = Expected::load();
+    // The seed must not matter: the head comes from the file.
+    let model = SequenceClassifier::load(&testdata().join("llama-score"), 9, &test_device());
+    let ours = model.unwrap().score_all(&expected.sequences(), 3).unwrap();
+    assert_close("scores", &ours, &expected.llama_score.scores);
+}
+
+/// The directories named `…-v4` hold the same config as transformers 4 spelt it.
+#[test]
+fn parity_of_the_two_config_dialects() {
+    for (name, theta) in [("llama-tied", 10_000.0), ("llama-untied", 500_000.0)] {
+        let (config, head) = DecoderConfig::load(&testdata().join(name)).unwrap();
+        assert_eq!(head, Head::LanguageModel);
+        assert_eq!(config.rope_theta, theta);
+        let old = DecoderConfig::load(&testdata().join(format!("{name}-v4"))).unwrap();
+        assert_eq!(old, (config, head));
+    }
+}
+
+#[test]
+fn parity_throw_away_save() {
+    let out = Path::new("/tmp/hfbase/resaved");
+    for name in ["llama-tied", "llama-untied"] {
+        std::fs::create_dir_all(out.join(name)).unwrap();
+        let model = CausalLm::load(&testdata().join(name), &test_device()).unwrap();
+        model.save(&out.join(name)).unwrap();
+    }
+    let name = "llama-score";
+    std::fs::create_dir_all(out.join(name)).unwrap();
+    let model = SequenceClassifier::load(&testdata().join(name), 1, &test_device()).unwrap();
+    model.save(&out.join(name)).unwrap();
+}

@@ -1,0 +1,322 @@
+//! Properties of the loop on a model small enough to follow.
+
+use std::{cell::RefCell, path::Path};
+
+use afd_backend::device::test_device;
+use burn::{
+    Tensor,
+    module::{Module, Param, ParamId},
+};
+
+use crate::{BoxError, Error, Hooks, Loss, Objective, TrainConfig, config::tests::config, train};
+
+/// `w·x + b`: a matrix, which weight decay shrinks, and a vector, which it does not.
+#[derive(Module, Debug)]
+struct Line {
+    w: Param<Tensor<2>>,
+    b: Param<Tensor<1>>,
+}
+
+impl Line {
+    fn new(w: f32, b: f32) -> Self {
+        let device = test_device();
+        let param = |id, value| Param::initialized(ParamId::from(id), value);
+        Self {
+            w: param(1, Tensor::<1>::from_data([w], &device)).map_rank(),
+            b: Param::initialized(ParamId::from(2), Tensor::from_data([b], &device))
+                .set_require_grad(true),
+        }
+    }
+
+    fn values(&self) -> (f32, f32) {
+        (
+            self.w.base().into_scalar::<f32>(),
+            self.b.base().into_scalar::<f32>(),
+        )
+    }
+
+    fn save(&self, dir: &Path) -> Result<(), BoxError> {
+        let (w, b) = self.values();
+        Ok(std::fs::write(
+            dir.join("line"),
+            [w.to_le_bytes(), b.to_le_bytes()].concat(),
+        )?)
+    }
+
+    fn load(dir: &Path) -> Result<Self, BoxError> {
+        let bytes = std::fs::read(dir.join("line"))?;
+        let value = |at: usize| f32::from_le_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
+        Ok(Self::new(value(0), value(4)))
+    }
+}
+
+/// Rank 1 to the `[1, 1]` matrix a weight is.
+trait MapRank {
+    fn map_rank(self) -> Param<Tensor<2>>;
+}
+
+impl MapRank for Param<Tensor<1>> {
+    fn map_rank(self) -> Param<Tensor<2>> {
+        Param::initialized(self.id, self.base().reshape([1, 1])).set_require_grad(true)
+    }
+}
+
+/// Squared error, example `i` weighing as much as it says.
+struct Squares(Vec<(f32, f32, f64)>);
+
+impl Objective<Line> for Squares {
+    fn weight(&self, example: usize) -> f64 {
+        self.0[example].2
+    }
+
+    fn tokens(&self, _example: usize) -> u64 {
+        1
+    }
+
+    fn loss(&self, model: &Line, examples: &[usize]) -> Loss {
+        let column = |f: fn(&(f32, f32, f64)) -> f32| {
+            let values: Vec<f32> = examples.iter().map(|&i| f(&self.0[i])).collect();
+            Tensor::<1>::from_data(values.as_slice(), &test_device())
+        };
+        let n = examples.len();
+        let x = column(|e| e.0).reshape([n, 1]);
+        let prediction = x.matmul(model.w.base()).reshape([n]) + model.b.base();
+        let error = (prediction - column(|e| e.1)).square();
+        Loss {
+            sum: (error * column(|e| e.2 as f32)).sum(),
+            metrics: vec![("examples", n as f64)],
+        }
+    }
+}
+
+fn data() -> Squares {
+    let row = |i: i32| {
+        (
+            i as f32 * 0.37 - 1.1,
+            (i * i % 7) as f32 * 0.2,
+            1.0 + f64::from(i % 3),
+        )
+    };
+    Squares((0..16).map(row).collect())
+}
+
+/// Steps of eight examples, in micro-batches of `micro`, shuffled by the epoch.
+fn plan(micro: usize) -> impl Fn(u64) -> Vec<Vec<Vec<usize>>> {
+    move |epoch| {
+        let order: Vec<usize> = (0..16).map(|i| (i * 5 + epoch as usize * 3) % 16).collect();
+        let step = |step: &[usize]| step.chunks(micro).map(<[usize]>::to_vec).collect();
+        order.chunks(8).map(step).collect()
+    }
+}
+
+type Lines = RefCell<Vec<(u64, Vec<(String, f64)>)>>;
+
+fn run(dir: &Path, config: &TrainConfig, micro: usize, log: &Lines) -> Result<Line, Error> {
+    run_on(&data(), dir, config, micro, log)
+}
+
+fn run_on(
+    data: &Squares,
+    dir: &Path,
+    config: &TrainConfig,
+    micro: usize,
+    log: &Lines,
+) -> Result<Line, Error> {
+    let hooks = Hooks {
+        dir,
+        save: &|model: &Line, dir| model.save(dir),
+        load: &|dir| Line::load(dir),
+        log: &|step, values| {
+            let values = values
+                .iter()
+                .map(|(name, v)| ((*name).to_owned(), *v))
+                .collect();
+            log.borrow_mut().push((step, values));
+            Ok(())
+        },
+        resumed: &|step| {
+            log.borrow_mut().retain(|(logged, _)| *logged <= step);
+            Ok(())
+        },
+        progress: &|_, _, _, _| {},
+    };
+    let batches = [vec![0, 1, 2], vec![3]];
+    let outcome = train(
+        Line::new(0.3, -0.2),
+        data,
+        &plan(micro),
+        Some((data, &batches)),
+        config,
+        &hooks,
+    )?;
+    Ok(outcome.model)
+}
+
+fn temporary() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[test]
+fn the_first_step_on_paper() {
+    // One example x = 2, y = 0 on w = 0.3, b = −0.2: error 0.4, gradients 1.6 and 0.8, norm
+    // √3.2. Adam's first step is the sign of the gradient times the rate, ε aside; decay takes
+    // rate·0.5 of the matrix only.
+    let log = Lines::default();
+    let hooks_config = TrainConfig {
+        weight_decay: 0.5,
+        max_steps: 1,
+        ..config()
+    };
+    let data = Squares((0..16).map(|_| (2.0, 0.0, 1.0)).collect());
+    let dir = temporary();
+    let (w, b) = run_on(&data, dir.path(), &hooks_config, 8, &log)
+        .unwrap()
+        .values();
+    assert!((w - (0.3 * (1.0 - 0.05) - 0.1)).abs() < 1e-5, "{w}");
+    assert!((b - (-0.2 - 0.1)).abs() < 1e-5, "{b}");
+    let (step, line) = log.borrow()[0].clone();
+    let get = |name: &str| line.iter().find(|(n, _)| n == name).unwrap().1;
+    assert_eq!(step, 1);
+    assert!((get("train/loss") - 0.16).abs() < 1e-6);
+    assert!((get("train/grad_norm") - 3.2f64.sqrt()).abs() < 1e-5);
+}
+
+#[test]
+fn one_batch_of_eight_is_eight_batches_of_one() {
+    let trajectories = [8, 2, 1].map(|micro| {
+        let (dir, log) = (temporary(), Lines::default());
+        let config = TrainConfig {
+            num_train_epochs: 10,
+            max_grad_norm: 0.5,
+            ..config()
+        };
+        let line = run(dir.path(), &config, micro, &log).unwrap();
+        let losses: Vec<f64> = log.borrow().iter().map(|(_, line)| line[0].1).collect();
+        (line.values(), losses)
+    });
+    for (values, losses) in &trajectories[1..] {
+        assert!((values.0 - trajectories[0].0.0).abs() < 1e-5);
+        assert!((values.1 - trajectories[0].0.1).abs() < 1e-5);
+        for (a, b) in losses.iter().zip(&trajectories[0].1) {
+            assert!((a - b).abs() < 1e-5, "{a} against {b}");
+        }
+    }
+}
+
+#[test]
+fn a_resumed_run_ends_as_an_uninterrupted_one() {
+    let whole = TrainConfig {
+        num_train_epochs: 10,
+        lr_scheduler_type: crate::SchedulerType::Cosine,
+        logging_steps: 3,
+        eval_steps: 4,
+        save_steps: 5,
+        load_best_model_at_end: true,
+        ..config()
+    };
+    let (dir, log) = (temporary(), Lines::default());
+    let expected = run(dir.path(), &whole, 4, &log).unwrap().values();
+    let without_speed = |log: &Lines| -> Vec<(u64, Vec<(String, f64)>)> {
+        let mut lines = log.borrow().clone();
+        lines
+            .iter_mut()
+            .for_each(|(_, line)| line.retain(|(name, _)| !name.starts_with("perf")));
+        lines
+    };
+
+    for kill_at in [1, 7, 13] {
+        let (dir, resumed) = (temporary(), Lines::default());
+        // A hook that fails is a kill as far as the files can tell.
+        let killer = |step: u64| step >= kill_at;
+        let data = data();
+        let hooks = Hooks {
+            dir: dir.path(),
+            save: &|model: &Line, dir: &Path| model.save(dir),
+            load: &|dir: &Path| Line::load(dir),
+            log: &|step, values: &[(&str, f64)]| {
+                let values = values.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect();
+                resumed.borrow_mut().push((step, values));
+                if killer(step) {
+                    Err("killed".into())
+                } else {
+                    Ok(())
+                }
+            },
+            resumed: &|_| Ok(()),
+            progress: &|_, _, _, _| {},
+        };
+        let batches = [vec![0, 1, 2], vec![3]];
+        let evaluation = Some((&data, batches.as_slice()));
+        let killed = train(
+            Line::new(0.3, -0.2),
+            &data,
+            &plan(4),
+            evaluation,
+            &whole,
+            &hooks,
+        );
+        assert!(killed.is_err());
+        let values = run(dir.path(), &whole, 4, &resumed).unwrap().values();
+        assert_eq!(values, expected, "killed at {kill_at}");
+        assert_eq!(
+            without_speed(&resumed),
+            without_speed(&log),
+            "killed at {kill_at}"
+        );
+    }
+}
+
+#[test]
+fn the_best_model_is_returned_and_patience_ends_a_run() {
+    // A rate far too high: the first evaluation stays the best.
+    let config = TrainConfig {
+        learning_rate: 50.0,
+        num_train_epochs: 20,
+        eval_steps: 1,
+        load_best_model_at_end: true,
+        early_stopping_patience: 3,
+        ..config()
+    };
+    let (dir, log) = (temporary(), Lines::default());
+    let best = run(dir.path(), &config, 8, &log).unwrap().values();
+    let evaluations: Vec<f64> = log
+        .borrow()
+        .iter()
+        .filter_map(|(_, line)| (line[0].0 == "eval/loss").then_some(line[0].1))
+        .collect();
+    let lowest = evaluations.iter().copied().fold(f64::INFINITY, f64::min);
+    let at = evaluations.iter().position(|loss| *loss == lowest).unwrap();
+    assert_eq!(evaluations.len(), at + 1 + 3);
+    assert_eq!(
+        best,
+        Line::load(&dir.path().join("checkpoint-best"))
+            .unwrap()
+            .values()
+    );
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_is_an_error_with_its_step() {
+    let mut data = data();
+    data.0[3].1 = f32::NAN;
+    let dir = temporary();
+    let error = run_on(&data, dir.path(), &config(), 8, &Lines::default()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::NonFinite {
+                what: "loss",
+                step: 1 | 2
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_broken_checkpoint_is_named() {
+    let dir = temporary();
+    std::fs::create_dir(dir.path().join("checkpoint-4")).unwrap();
+    let error = run(dir.path(), &config(), 8, &Lines::default()).unwrap_err();
+    assert!(error.to_string().contains("checkpoint-4"), "{error}");
+}

@@ -1,0 +1,174 @@
+//! The `afd` binary: building it and handing over to it.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::error::Error;
+use crate::shell;
+
+const PIPELINE_EXAMPLES: &str = "\
+Examples:
+  cargo xtask pipeline
+  cargo xtask pipeline --config configs/quickstart.toml --run-dir runs/first
+  cargo xtask pipeline --set sft.learning_rate=1e-4 --until sft
+  cargo xtask pipeline --force eval
+Finished stages are skipped, so an interrupted run is continued by the same command.";
+
+const STAGE_EXAMPLES: &str = "\
+Examples:
+  cargo xtask stage sft
+  cargo xtask stage eval --run-dir runs/first
+  cargo xtask stage sft --help               the options of `afd stage`";
+
+/// Options of `afd pipeline`, passed on as they are.
+#[derive(clap::Args)]
+#[command(after_help = PIPELINE_EXAMPLES)]
+pub(crate) struct PipelineArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to compute; comes before AFD_DEVICE and the configuration
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+    /// Folder of the run's artefacts
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    /// Override one value of the configuration; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// First stage to run; earlier ones must be finished
+    #[arg(long, value_name = "STAGE")]
+    from: Option<String>,
+    /// Last stage to run
+    #[arg(long, value_name = "STAGE")]
+    until: Option<String>,
+    /// Run this stage although it is finished; may be repeated
+    #[arg(long, value_name = "STAGE")]
+    force: Vec<String>,
+    /// Further options for `afd pipeline`
+    #[arg(last = true, value_name = "OPTIONS")]
+    more: Vec<String>,
+}
+
+/// A stage's name and its options, passed on as they are.
+#[derive(clap::Args)]
+#[command(after_help = STAGE_EXAMPLES)]
+pub(crate) struct StageArgs {
+    /// Name of the stage, then the options of `afd stage`
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "NAME"
+    )]
+    pub(crate) args: Vec<String>,
+}
+
+/// `cargo xtask pipeline`.
+pub(crate) fn pipeline(args: &PipelineArgs) -> Result<(), Error> {
+    let mut command = Command::new(build()?);
+    args.pass_on(command.arg("pipeline"));
+    become_process(command)
+}
+
+/// `cargo xtask stage`.
+pub(crate) fn stage(args: &StageArgs) -> Result<(), Error> {
+    let mut command = Command::new(build()?);
+    command.arg("stage").args(&args.args);
+    become_process(command)
+}
+
+/// Builds `afd` in release mode, with cargo's progress on the terminal, and returns its path.
+pub(crate) fn build() -> Result<PathBuf, Error> {
+    shell::run(&mut shell::cargo(&["build", "--release", "-p", "afd"]))?;
+    let binary = format!("afd{}", std::env::consts::EXE_SUFFIX);
+    Ok(target_directory()?.join("release").join(binary))
+}
+
+/// Cargo's target directory; cargo itself answers, so every way to configure it counts.
+pub(crate) fn target_directory() -> Result<PathBuf, Error> {
+    let mut command = shell::cargo(&["metadata", "--no-deps", "--format-version", "1"]);
+    let metadata: serde_json::Value = serde_json::from_slice(&shell::capture(&mut command)?)
+        .map_err(|source| Error::Json {
+            path: "cargo metadata".into(),
+            source,
+        })?;
+    metadata["target_directory"]
+        .as_str()
+        .map(PathBuf::from)
+        .ok_or(Error::NoTargetDirectory)
+}
+
+impl PipelineArgs {
+    fn pass_on(&self, command: &mut Command) {
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
+        if let Some(device) = &self.device {
+            command.arg("--device").arg(device);
+        }
+        if let Some(run_dir) = &self.run_dir {
+            command.arg("--run-dir").arg(run_dir);
+        }
+        for assignment in &self.set {
+            command.arg("--set").arg(assignment);
+        }
+        if let Some(stage) = &self.from {
+            command.arg("--from").arg(stage);
+        }
+        if let Some(stage) = &self.until {
+            command.arg("--until").arg(stage);
+        }
+        for stage in &self.force {
+            command.arg("--force").arg(stage);
+        }
+        command.args(&self.more);
+    }
+}
+
+/// Lets the command take over this process: signals reach it directly, and its exit code is ours.
+#[cfg(unix)]
+fn become_process(mut command: Command) -> Result<(), Error> {
+    use std::os::unix::process::CommandExt;
+    let source = command.exec();
+    Err(shell::cannot_start(&command)(source))
+}
+
+/// Runs the command; its exit code becomes ours through [`Error::exit_code`].
+#[cfg(not(unix))]
+fn become_process(mut command: Command) -> Result<(), Error> {
+    shell::run(&mut command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_reaches_the_pipeline() {
+        let args = PipelineArgs {
+            config: Some("c.toml".into()),
+            device: Some("flex".into()),
+            run_dir: Some("runs/a".into()),
+            set: vec!["a=1".into(), "b=2".into()],
+            from: Some("sft".into()),
+            until: Some("eval".into()),
+            force: vec!["data".into(), "eval".into()],
+            more: vec!["--verbose".into()],
+        };
+        let mut command = Command::new("afd");
+        args.pass_on(&mut command);
+        assert_eq!(
+            shell::line(&command),
+            "afd --config c.toml --device flex --run-dir runs/a --set a=1 --set b=2 \
+             --from sft --until eval --force data --force eval --verbose"
+        );
+    }
+
+    #[test]
+    fn the_target_directory_is_the_one_cargo_uses() {
+        let target = target_directory().unwrap();
+        let this_test = std::env::current_exe().unwrap();
+        assert!(this_test.starts_with(&target), "{target:?} {this_test:?}");
+    }
+}

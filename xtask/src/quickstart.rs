@@ -1,0 +1,233 @@
+//! The quickstart as a check: a fresh run has every result, and a second run does nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::summary::{BEST_OF_N, Summary};
+use crate::{product, shell};
+
+const CONFIG: &str = "configs/quickstart.toml";
+
+/// Policies that choose nothing.
+const PLAIN_POLICIES: [&str; 2] = ["init", "sft"];
+
+/// What chooses among N samples: reward models, baselines, and the golden reward itself.
+const RANKERS: [&str; 10] = [
+    "init-sft",
+    "init-demo",
+    "sft-demo",
+    "preference",
+    "closed-form",
+    "random",
+    "longest",
+    "shortest",
+    "mean-logprob",
+    "golden",
+];
+
+/// The N that every run reports, because the studies compare policies there.
+const REPORTED_N: u32 = 8;
+
+const RERUN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Builds `afd`, runs the quickstart into a fresh folder, and checks results and caching.
+pub(crate) fn run() -> Result<(), Error> {
+    let afd = product::build()?;
+    let run_dir = product::target_directory()?.join("ci").join("quickstart");
+    if run_dir.exists() {
+        fs::remove_dir_all(&run_dir).map_err(Error::io(&run_dir))?;
+    }
+    shell::run(&mut pipeline(&afd, &run_dir))?;
+
+    let path = run_dir.join("eval").join("summary.json");
+    let summary = Summary::read(&path)?;
+    let missing = missing_rows(&summary);
+    if !missing.is_empty() {
+        return Err(Error::MissingRows { path, missing });
+    }
+    check_rerun(&afd, &run_dir)?;
+    println!("\n{}", summary.table());
+    Ok(())
+}
+
+fn pipeline(afd: &Path, run_dir: &Path) -> Command {
+    let mut command = Command::new(afd);
+    command
+        .current_dir(shell::root())
+        .args(["pipeline", "--config", CONFIG, "--run-dir"])
+        .arg(run_dir);
+    command
+}
+
+/// Runs the pipeline again: quick, no manifest written, and every stage reported as skipped.
+fn check_rerun(afd: &Path, run_dir: &Path) -> Result<(), Error> {
+    let before = manifests(run_dir)?;
+    let mut command = pipeline(afd, run_dir);
+    let start = Instant::now();
+    let output = command.output().map_err(shell::cannot_start(&command))?;
+    let elapsed = start.elapsed();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    print!("\nsecond run:\n{said}");
+    if !output.status.success() {
+        return Err(Error::Command {
+            command: shell::line(&command),
+            status: output.status,
+        });
+    }
+    let problems = not_skipped(&before, &manifests(run_dir)?, &said);
+    if !problems.is_empty() {
+        return Err(Error::NotSkipped { problems });
+    }
+    if elapsed >= RERUN_LIMIT {
+        return Err(Error::SlowRerun {
+            seconds: elapsed.as_secs_f64(),
+            limit: RERUN_LIMIT.as_secs(),
+        });
+    }
+    Ok(())
+}
+
+/// The rows that a summary lacks; every ranker must have every N that any of them has.
+fn missing_rows(summary: &Summary) -> Vec<String> {
+    let has = |policy: &str, ranker: Option<&str>, n: Option<u32>| {
+        summary.rows.iter().any(|row| {
+            row.id.policy == policy
+                && (ranker.is_none() || row.id.ranker.as_deref() == ranker)
+                && (n.is_none() || row.id.n == n)
+        })
+    };
+    let best_of_n = summary.rows.iter().filter(|row| row.id.policy == BEST_OF_N);
+    let mut ns: Vec<u32> = best_of_n.filter_map(|row| row.id.n).collect();
+    ns.push(REPORTED_N);
+    ns.sort_unstable();
+    ns.dedup();
+
+    let plain = PLAIN_POLICIES
+        .into_iter()
+        .filter(|policy| !has(policy, None, None))
+        .map(str::to_owned);
+    let chosen = RANKERS
+        .into_iter()
+        .flat_map(|ranker| ns.iter().map(move |n| (ranker, *n)))
+        .filter(|(ranker, n)| !has(BEST_OF_N, Some(ranker), Some(*n)))
+        .map(|(ranker, n)| format!("{BEST_OF_N} by {ranker}, N = {n}"));
+    plain.chain(chosen).collect()
+}
+
+/// The content of each finished stage's manifest, by the stage's name.
+fn manifests(run_dir: &Path) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    let mut found = BTreeMap::new();
+    let mut folders: Vec<PathBuf> = vec![run_dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(Error::io(&folder))? {
+            let path = entry.map_err(Error::io(&folder))?.path();
+            let name = path.file_name().unwrap_or_default();
+            if name == "manifest.json" {
+                let stage = folder.strip_prefix(run_dir).unwrap_or(&folder);
+                let stage = stage.to_string_lossy().replace('\\', "/");
+                found.insert(stage, fs::read(&path).map_err(Error::io(&path))?);
+            } else if path.is_dir() && name != ".scratch" {
+                folders.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What shows that a stage ran again, or that its skipping was not reported.
+fn not_skipped(
+    before: &BTreeMap<String, Vec<u8>>,
+    after: &BTreeMap<String, Vec<u8>>,
+    said: &str,
+) -> Vec<String> {
+    let mut problems = Vec::new();
+    if before.is_empty() {
+        problems.push("the first run left no stage with a manifest.json".to_owned());
+    }
+    for (stage, manifest) in before {
+        if after.get(stage) != Some(manifest) {
+            problems.push(format!("stage {stage} ran again"));
+        }
+        let names_it = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()) == stage;
+        let reported = said
+            .lines()
+            .any(|line| line.contains("skip") && line.split_whitespace().any(names_it));
+        if !reported {
+            problems.push(format!("no line says that stage {stage} was skipped"));
+        }
+    }
+    for stage in after.keys().filter(|stage| !before.contains_key(*stage)) {
+        problems.push(format!("stage {stage} is new"));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::Row;
+    use crate::summary::tests::{row, summary};
+
+    fn complete() -> Vec<Row> {
+        let plain = PLAIN_POLICIES.map(|policy| row(policy, "", 1, 0.0));
+        let chosen = RANKERS
+            .into_iter()
+            .flat_map(|ranker| [2, 8].map(|n| row(BEST_OF_N, ranker, n, 1.0)));
+        plain.into_iter().chain(chosen).collect()
+    }
+
+    #[test]
+    fn a_complete_summary_passes_and_each_missing_row_is_named() {
+        assert!(missing_rows(&summary(complete())).is_empty());
+        for left_out in 0..complete().len() {
+            let mut rows = complete();
+            let gone = rows.remove(left_out);
+            let missing = missing_rows(&summary(rows));
+            assert_eq!(missing.len(), 1, "without {gone:?}");
+            let name = gone.id.ranker.unwrap_or(gone.id.policy);
+            assert!(missing[0].contains(&name), "{missing:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_summary_lacks_every_policy() {
+        let missing = missing_rows(&summary(Vec::new()));
+        assert_eq!(missing.len(), PLAIN_POLICIES.len() + RANKERS.len());
+    }
+
+    #[test]
+    fn manifests_are_found_in_nested_stages_but_not_in_scratch() {
+        let run = tempfile::tempdir().unwrap();
+        for stage in ["data", "reward/init-sft", ".scratch/eval"] {
+            let folder = run.path().join(stage);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("manifest.json"), stage).unwrap();
+        }
+        let found = manifests(run.path()).unwrap();
+        assert_eq!(
+            found.keys().collect::<Vec<_>>(),
+            ["data", "reward/init-sft"]
+        );
+    }
+
+    #[test]
+    fn a_rerun_must_leave_every_manifest_and_report_every_skip() {
+        let stage = |name: &str, content: &str| (name.to_owned(), content.as_bytes().to_vec());
+        let before = BTreeMap::from([stage("sft", "1"), stage("reward/init-sft", "1")]);
+        let said = "sft  skipped\nreward/init-sft  skipped\n";
+        assert!(not_skipped(&before, &before, said).is_empty());
+
+        let rerun = BTreeMap::from([stage("sft", "2"), stage("reward/init-sft", "1")]);
+        assert_eq!(not_skipped(&before, &rerun, said), ["stage sft ran again"]);
+        assert_eq!(
+            not_skipped(&before, &before, "reward/init-sft  skipped\n"),
+            ["no line says that stage sft was skipped"]
+        );
+        assert_eq!(not_skipped(&BTreeMap::new(), &BTreeMap::new(), "").len(), 1);
+    }
+}
