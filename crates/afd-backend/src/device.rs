@@ -41,6 +41,24 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
     }
 }
 
+/// How many independent pieces of inference are worth running at once on `device`.
+///
+/// Flex computes small operations on the thread that asks for them, so it is worth one piece
+/// per core; other devices spread an operation themselves.
+pub fn workers(device: &Device) -> usize {
+    match device.as_dispatch() {
+        #[cfg(feature = "flex")]
+        burn::backend::DispatchDevice::Flex(_) => {
+            std::thread::available_parallelism().map_or(1, usize::from)
+        }
+        #[allow(
+            unreachable_patterns,
+            reason = "Flex may be the only backend of this build"
+        )]
+        _ => 1,
+    }
+}
+
 /// The device tests run on: `AFD_DEVICE`, or [`DEFAULT`].
 ///
 /// # Panics

@@ -8,6 +8,7 @@
 //! - [`device::open`]: a name such as `flex` to a device, or an error that lists what
 //!   this build has.
 //! - [`device::test_device`]: the device tests run on, from `AFD_DEVICE`.
+//! - [`workers::for_each`]: independent work on as many threads as the device leaves idle.
 //! - [`ops::attention`], [`ops::rms_norm`], [`ops::rotate`], [`ops::token_log_probs`].
 //!
 //! ```
@@ -20,5 +21,6 @@
 
 pub mod device;
 pub mod ops;
+pub mod workers;
 
 pub use device::DeviceError;

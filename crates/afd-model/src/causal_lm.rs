@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use afd_backend::ops::{padding_mask, token_log_probs};
+use afd_backend::{
+    device::workers,
+    ops::{padding_mask, token_log_probs},
+    workers::for_each,
+};
 use burn::{
     Tensor,
     module::Module,
@@ -159,20 +163,23 @@ impl CausalLm {
         batch: usize,
     ) -> Result<Vec<Vec<f32>>, Error> {
         self.config().check_sequences(sequences)?;
-        let mut order: Vec<usize> = (0..sequences.len()).collect();
-        order.sort_by_key(|&i| sequences[i].ids.len());
+        let chunks = chunks_by_length(sequences, batch);
         let mut out = vec![Vec::new(); sequences.len()];
-        for chunk in order.chunks(batch.max(1)) {
-            let rows: Vec<Sequence<'_>> = chunk.iter().map(|&i| sequences[i]).collect();
-            if rows.iter().all(|row| row.targets() == 0) {
-                continue;
+        let states = vec![self.clone(); workers(&self.model.device())];
+        let work = |model: &Self, index: usize| {
+            let rows: Vec<Sequence<'_>> = chunks[index].iter().map(|&i| sequences[i]).collect();
+            match rows.iter().all(|row| row.targets() == 0) {
+                true => Ok(Vec::new()),
+                false => to_host(model.log_probs(&rows, Side::Right)),
             }
-            let values = to_host(self.log_probs(&rows, Side::Right))?;
+        };
+        for_each(states, chunks.len(), work, |index, values: Vec<f32>| {
             let mut values = values.into_iter();
-            for (row, &i) in rows.iter().zip(chunk) {
-                out[i] = values.by_ref().take(row.targets()).collect();
+            for &i in &chunks[index] {
+                out[i] = values.by_ref().take(sequences[i].targets()).collect();
             }
-        }
+            Ok(())
+        })?;
         Ok(out)
     }
 
@@ -214,6 +221,13 @@ impl DecoderConfig {
         }
         Ok(())
     }
+}
+
+/// Indices of `sequences`, `batch` at a time, sequences of similar length together.
+pub(crate) fn chunks_by_length(sequences: &[Sequence<'_>], batch: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..sequences.len()).collect();
+    order.sort_by_key(|&i| sequences[i].ids.len());
+    order.chunks(batch.max(1)).map(<[usize]>::to_vec).collect()
 }
 
 /// A tensor's values on the host; NaN and infinity are refused.

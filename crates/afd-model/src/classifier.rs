@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use afd_backend::{device::workers, workers::for_each};
 use burn::{Tensor, module::Module, tensor::Device};
 
 use crate::{
     Decoder, DecoderConfig, Error, Head, Padded, Sequence, Side,
-    causal_lm::to_host,
+    causal_lm::{chunks_by_length, to_host},
     layers::Linear,
     sequences::index_tensor,
     weights::{SafetensorsFile, Source, Weights, save},
@@ -81,15 +82,19 @@ impl SequenceClassifier {
     /// [`Error::NonFinite`] when the model answers NaN.
     pub fn score_all(&self, sequences: &[Sequence<'_>], batch: usize) -> Result<Vec<f32>, Error> {
         self.model.config().check_sequences(sequences)?;
-        let mut order: Vec<usize> = (0..sequences.len()).collect();
-        order.sort_by_key(|&i| sequences[i].ids.len());
+        let chunks = chunks_by_length(sequences, batch);
         let mut out = vec![0.0; sequences.len()];
-        for chunk in order.chunks(batch.max(1)) {
-            let rows: Vec<Sequence<'_>> = chunk.iter().map(|&i| sequences[i]).collect();
-            for (score, &i) in to_host(self.scores(&rows))?.into_iter().zip(chunk) {
+        let states = vec![self.clone(); workers(&self.model.device())];
+        let work = |model: &Self, index: usize| {
+            let rows: Vec<Sequence<'_>> = chunks[index].iter().map(|&i| sequences[i]).collect();
+            to_host(model.scores(&rows))
+        };
+        for_each(states, chunks.len(), work, |index, scores: Vec<f32>| {
+            for (score, &i) in scores.into_iter().zip(&chunks[index]) {
                 out[i] = score;
             }
-        }
+            Ok(())
+        })?;
         Ok(out)
     }
 }

@@ -13,8 +13,7 @@ use serde::Deserialize;
 
 use crate::{CausalLm, DecoderConfig, Head, KvCache, Sequence, SequenceClassifier, Side};
 
-/// The largest difference seen on `flex` is XXX, on a logit; a wrong formula is off by
-/// far more than this.
+/// The largest difference seen on `flex` is 2.9e-6, on a logit.
 const TOLERANCE: f32 = 1e-4;
 
 #[derive(Deserialize)]
@@ -70,13 +69,6 @@ fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f32> {
 
 fn assert_close(what: &str, ours: &[f32], theirs: &[f32]) {
     assert_eq!(ours.len(), theirs.len(), "{what}");
-    eprintln!(
-        "{what}: {:e}",
-        ours.iter()
-            .zip(theirs)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0f32, f32::max)
-    );
     for (index, (a, b)) in ours.iter().zip(theirs).enumerate() {
         assert!(
             (a - b).abs() <= TOLERANCE,
@@ -149,18 +141,4 @@ fn parity_of_the_two_config_dialects() {
         let old = DecoderConfig::load(&testdata().join(format!("{name}-v4"))).unwrap();
         assert_eq!(old, (config, head));
     }
-}
-
-#[test]
-fn parity_throw_away_save() {
-    let out = Path::new("/tmp/hfbase/resaved");
-    for name in ["llama-tied", "llama-untied"] {
-        std::fs::create_dir_all(out.join(name)).unwrap();
-        let model = CausalLm::load(&testdata().join(name), &test_device()).unwrap();
-        model.save(&out.join(name)).unwrap();
-    }
-    let name = "llama-score";
-    std::fs::create_dir_all(out.join(name)).unwrap();
-    let model = SequenceClassifier::load(&testdata().join(name), 1, &test_device()).unwrap();
-    model.save(&out.join(name)).unwrap();
 }

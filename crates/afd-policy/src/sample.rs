@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use afd_backend::{device::workers, workers::for_each};
 use afd_data::{
     Tokenizer,
     records::{Example, JsonlWriter, Sample, read_jsonl},
@@ -102,28 +103,31 @@ pub fn run(
         .flatten()
         .map(|batch| batch.answers.len() as u64)
         .sum();
-    for (index, batch) in plan.iter().enumerate() {
-        if finished[index].is_some() {
-            continue;
-        }
+    let left: Vec<usize> = (0..plan.len()).filter(|&i| finished[i].is_none()).collect();
+    let states = vec![model; workers(device).min(left.len()).max(1)];
+    let work = |model: &CausalLm, index: usize| {
+        let batch = &plan[left[index]];
         let texts: Vec<&str> = batch.iter().map(|&i| texts[i].as_str()).collect();
         let requests: Vec<&GenerationRequest> = batch.iter().map(|&i| &requests[i]).collect();
-        let answers = answer(&model, &tokenizer, &texts, &requests, config)?;
-        let tokens: usize = answers
-            .iter()
-            .flatten()
-            .map(|a| a.completion_ids.len())
-            .sum();
-        let row = FinishedBatch {
-            batch: index,
-            answers,
-        };
-        append(&mut file, &partial, &row)?;
-        finished[index] = Some(row);
-        done += batch.len() as u64;
-        ctx.add_tokens(tokens as u64);
-        ctx.progress(done, total, "prompt", "");
-    }
+        answer(model, &tokenizer, &texts, &requests, config)
+    };
+    for_each(
+        states,
+        left.len(),
+        work,
+        |index, answers: Vec<Vec<Sample>>| {
+            let batch = left[index];
+            let samples = answers.iter().flatten();
+            let tokens: usize = samples.map(|sample| sample.completion_ids.len()).sum();
+            done += answers.len() as u64;
+            let row = FinishedBatch { batch, answers };
+            append(&mut file, &partial, &row)?;
+            finished[batch] = Some(row);
+            ctx.add_tokens(tokens as u64);
+            ctx.progress(done, total, "prompt", "");
+            Ok::<(), Error>(())
+        },
+    )?;
 
     let mut by_prompt: Vec<Vec<Sample>> = texts.iter().map(|_| Vec::new()).collect();
     for (batch, plan) in finished.into_iter().flatten().zip(&plan) {
