@@ -89,7 +89,11 @@ impl CausalLm {
             "bos_token_id": config.bos_token_id,
             "eos_token_id": config.eos_token_ids,
             "pad_token_id": config.pad_token_id,
+            // Without these transformers would cut the distribution to its 50 likeliest tokens.
             "do_sample": true,
+            "temperature": 1.0,
+            "top_k": 0,
+            "top_p": 1.0,
         });
         crate::write_json(&dir.join("generation_config.json"), &generation)?;
         save(self, &dir.join("model.safetensors"))

@@ -12,15 +12,16 @@ pub(crate) fn from_json(hf: &HfConfig<'_>) -> Result<DecoderConfig, Error> {
     hf.refuse_unless("hidden_act", &json!("silu"), "\"silu\"")?;
     hf.refuse_unless("attention_bias", &json!(false), "false")?;
     hf.refuse_unless("mlp_bias", &json!(false), "false")?;
-    hf.refuse_unless("rope_scaling", &Value::Null, "null")?;
-    if let Some(rope) = hf.get("rope_parameters") {
-        let kind = rope.get("rope_type").and_then(Value::as_str);
-        if !matches!(kind, None | Some("default")) {
+    for key in ["rope_scaling", "rope_parameters"] {
+        let Some(rope) = hf.get(key) else { continue };
+        let kind = rope.get("rope_type").or_else(|| rope.get("type"));
+        let is_default = kind.is_none_or(|kind| kind == "default");
+        if !is_default || !rope.is_object() {
             return Err(Error::Option {
                 path: hf.path.into(),
-                key: "rope_parameters.rope_type",
-                found: format!("{:?}", kind.unwrap_or_default()),
-                supported: "\"default\"",
+                key,
+                found: rope.to_string(),
+                supported: "null or the rope_type \"default\"",
             });
         }
     }
@@ -58,14 +59,18 @@ pub(crate) fn from_json(hf: &HfConfig<'_>) -> Result<DecoderConfig, Error> {
             .and_then(Value::as_bool)
             .unwrap_or(false),
         initializer_range: hf.float("initializer_range", 0.02)?,
-        pad_token_id: hf.optional("pad_token_id")?.map(|id| id as u32),
+        // Old conversions say −1 for none.
+        pad_token_id: match hf.get("pad_token_id").and_then(Value::as_i64) {
+            Some(-1) => None,
+            _ => hf.optional("pad_token_id")?.map(|id| id as u32),
+        },
         bos_token_id: hf.optional("bos_token_id")?.map(|id| id as u32),
         eos_token_ids: match hf.get("eos_token_id") {
             Some(Value::Array(ids)) => ids
                 .iter()
-                .filter_map(Value::as_u64)
-                .map(|id| id as u32)
-                .collect(),
+                .map(|id| id.as_u64().map(|id| id as u32))
+                .collect::<Option<_>>()
+                .ok_or_else(|| hf.problem("eos_token_id", "is not a list of ids".into()))?,
             _ => hf
                 .optional("eos_token_id")?
                 .map(|id| id as u32)
