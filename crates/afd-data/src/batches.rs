@@ -27,7 +27,7 @@ pub fn epoch_plan(
     epoch: u64,
     group_by_length: bool,
 ) -> Vec<Step> {
-    let effective = per_device_train_batch_size * gradient_accumulation_steps;
+    let effective = per_device_train_batch_size.saturating_mul(gradient_accumulation_steps);
     assert!(
         effective > 0,
         "batch size and accumulation steps must be at least 1"
@@ -36,7 +36,7 @@ pub fn epoch_plan(
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.shuffle(&mut rng);
     if group_by_length {
-        for window in order.chunks_mut(effective * WINDOW) {
+        for window in order.chunks_mut(effective.saturating_mul(WINDOW)) {
             sort_longest_first(window, lengths);
         }
     }

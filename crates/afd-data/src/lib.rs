@@ -43,7 +43,7 @@ pub use crate::{
         DropCount, PrepareConfig, Quantiles, SplitCaps, SplitCounts, SplitFractions, Summary,
         prepare,
     },
-    read::{ASSISTANT, HUMAN, ReadOptions, Rows, StripPrefix, open, open_all},
+    read::{ASSISTANT, HUMAN, ReadOptions, Rows, StripPrefix, open},
     tokenizer::Tokenizer,
     tokens::TokenRow,
 };

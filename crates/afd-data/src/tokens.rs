@@ -59,14 +59,6 @@ impl TokenRow {
     pub fn answer(&self) -> &[u32] {
         &self.ids[self.prompt_len..]
     }
-
-    /// Whether the answer was cut off before one of the tokenizer's end tokens.
-    pub fn truncated(&self, tokenizer: &Tokenizer) -> bool {
-        !self
-            .answer()
-            .last()
-            .is_some_and(|id| tokenizer.eos_ids().contains(id))
-    }
 }
 
 #[cfg(test)]
@@ -92,7 +84,6 @@ mod tests {
         );
         assert_eq!(row.answer().last(), Some(&0));
         assert_eq!(tokenizer.decode(row.answer()).unwrap(), " You could read.");
-        assert!(!row.truncated(&tokenizer));
 
         let length = row.ids.len();
         let fits = |max| {
@@ -116,8 +107,6 @@ mod tests {
 
     #[test]
     fn a_cut_sample_gets_no_end_token() {
-        let dir = tempfile::tempdir().unwrap();
-        let tokenizer = tokenizer(dir.path());
         let row = TokenRow::from_sample(&[5, 6], &[7, 8]);
         assert_eq!(
             row,
@@ -126,7 +115,5 @@ mod tests {
                 prompt_len: 2
             }
         );
-        assert!(row.truncated(&tokenizer));
-        assert!(!TokenRow::from_sample(&[5, 6], &[7, 0]).truncated(&tokenizer));
     }
 }

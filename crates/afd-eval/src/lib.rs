@@ -35,7 +35,7 @@ pub use config::EvalConfig;
 pub use error::Error;
 pub use golden::GoldenRow;
 pub use inputs::{CLOSED_FORM, EvalInputs, RewardSummary};
-pub use stage::{FORMAT, run};
+pub use stage::run;
 pub use summary::{
     Comparison, Demonstrator, KlKind, Policy, PolicyRow, RankerKind, RankerSummary, Reference,
     Summary, load_summary,

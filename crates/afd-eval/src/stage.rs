@@ -7,9 +7,6 @@ use afd_stage::StageContext;
 
 use crate::{Error, EvalConfig, EvalInputs, Summary, evaluate::evaluate, golden, inputs, report};
 
-/// Raised when the code changes what the stage writes; for `RunDir::stage`.
-pub const FORMAT: u32 = 1;
-
 /// Evaluates policies and rankers by `golden`, and leaves `golden.jsonl` (golden rewards of all
 /// answers), `summary.json` (a [`Summary`]), `report.md` and `report.html` in the stage's
 /// directory.

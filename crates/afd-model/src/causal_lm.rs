@@ -32,8 +32,9 @@ impl CausalLm {
     /// A model with fresh weights; each parameter depends on `seed` and its name alone.
     ///
     /// # Errors
-    /// None in practice; the signature is shared with loading.
+    /// [`Error::Key`] on a shape no model can have.
     pub fn init(config: DecoderConfig, seed: u64, device: &Device) -> Result<Self, Error> {
+        config.check(Path::new("the model's configuration"))?;
         let weights = Weights {
             source: Source::Seed(seed),
             device,
@@ -55,7 +56,7 @@ impl CausalLm {
                 problem: "names a reward model; a policy needs …ForCausalLM".into(),
             });
         }
-        let file = SafetensorsFile::open(&dir.join("model.safetensors"))?;
+        let file = Box::new(SafetensorsFile::open(&dir.join("model.safetensors"))?);
         let weights = Weights {
             source: Source::File {
                 file,
@@ -72,6 +73,7 @@ impl CausalLm {
             .then(|| Linear::new(weights, "lm_head", shape, config.initializer_range))
             .transpose()?;
         let model = Decoder::new(config, weights)?;
+        weights.finish()?;
         Ok(Self { model, lm_head })
     }
 
@@ -236,10 +238,7 @@ pub(crate) fn chunks_by_length(sequences: &[Sequence<'_>], batch: usize) -> Vec<
 
 /// A tensor's values on the host; NaN and infinity are refused.
 pub(crate) fn to_host(tensor: Tensor<1>) -> Result<Vec<f32>, Error> {
-    let values: Vec<f32> = tensor
-        .into_data()
-        .try_into_vec()
-        .map_err(|_| Error::NonFinite)?;
+    let values: Vec<f32> = tensor.into_data().iter::<f32>().collect();
     if values.iter().all(|value| value.is_finite()) {
         Ok(values)
     } else {

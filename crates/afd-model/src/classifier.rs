@@ -30,7 +30,7 @@ impl SequenceClassifier {
     /// `config.json` asks for. A reward model without `score.weight` is an error too.
     pub fn load(dir: &Path, seed: u64, device: &Device) -> Result<Self, Error> {
         let (config, head) = DecoderConfig::load(dir)?;
-        let file = SafetensorsFile::open(&dir.join("model.safetensors"))?;
+        let file = Box::new(SafetensorsFile::open(&dir.join("model.safetensors"))?);
         let fallback = (head == Head::LanguageModel).then_some(("score.weight", seed));
         let weights = Weights {
             source: Source::File { file, fallback },
@@ -40,7 +40,15 @@ impl SequenceClassifier {
         let std = 1.0 / ((width + 1) as f64).sqrt();
         let score = Linear::new(&weights, "score", [width, 1], std)?;
         let model = Decoder::new(config, &weights)?;
+        weights.finish()?;
         Ok(Self { model, score })
+    }
+
+    /// The same model, which names `id` as its padding if the checkpoint named none: without
+    /// it transformers scores no batch of more than one.
+    pub fn with_pad_token(mut self, id: u32) -> Self {
+        self.model.set_pad_token(id);
+        self
     }
 
     /// Writes `config.json` and `model.safetensors` into `dir`.

@@ -106,36 +106,56 @@ impl DecoderConfig {
         }
     }
 
-    fn check(&self, path: &Path) -> Result<(), Error> {
-        let broken = |key, problem: String| {
-            Err(Error::Key {
+    /// Refuses a tokenizer with more ids than the embedding has rows.
+    ///
+    /// # Errors
+    /// [`Error::Vocabulary`].
+    pub fn check_vocabulary(&self, tokens: usize) -> Result<(), Error> {
+        match tokens > self.vocab_size {
+            true => Err(Error::Vocabulary {
+                tokens,
+                vocab_size: self.vocab_size,
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses shapes no model can have; `path` is named in the complaint.
+    pub(crate) fn check(&self, path: &Path) -> Result<(), Error> {
+        let (heads, kv) = (self.num_attention_heads, self.num_key_value_heads);
+        let rules = [
+            (
+                kv > 0 && heads.is_multiple_of(kv),
+                "num_key_value_heads",
+                format!("is {kv}, which does not divide num_attention_heads = {heads}"),
+            ),
+            (
+                self.head_dim > 0 && self.head_dim.is_multiple_of(2),
+                "head_dim",
+                format!("is {}; rotary positions need an even width", self.head_dim),
+            ),
+            (
+                (1..=MAX_CONTEXT).contains(&self.max_position_embeddings),
+                "max_position_embeddings",
+                format!(
+                    "is {}; it must be between 1 and {MAX_CONTEXT}",
+                    self.max_position_embeddings
+                ),
+            ),
+        ];
+        match rules.into_iter().find(|(fits, ..)| !fits) {
+            Some((_, key, problem)) => Err(Error::Key {
                 path: path.into(),
                 key,
                 problem,
-            })
-        };
-        if self.num_key_value_heads == 0
-            || !self
-                .num_attention_heads
-                .is_multiple_of(self.num_key_value_heads)
-        {
-            return broken(
-                "num_key_value_heads",
-                format!(
-                    "is {}, which does not divide num_attention_heads = {}",
-                    self.num_key_value_heads, self.num_attention_heads
-                ),
-            );
+            }),
+            None => Ok(()),
         }
-        if self.head_dim == 0 || !self.head_dim.is_multiple_of(2) {
-            return broken(
-                "head_dim",
-                format!("is {}; rotary positions need an even width", self.head_dim),
-            );
-        }
-        Ok(())
     }
 }
+
+/// Longest context, in tokens: the rotary tables are computed for all of it.
+const MAX_CONTEXT: usize = 1 << 20;
 
 /// A `config.json` with its path, so that every complaint names the file and the key.
 pub(crate) struct HfConfig<'a> {
@@ -158,8 +178,8 @@ impl HfConfig<'_> {
     pub(crate) fn optional(&self, key: &'static str) -> Result<Option<usize>, Error> {
         self.get(key)
             .map(|value| {
-                value
-                    .as_u64()
+                let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
+                number
                     .map(|n| n as usize)
                     .ok_or_else(|| self.problem(key, format!("is {value}, not a whole number")))
             })
@@ -171,6 +191,14 @@ impl HfConfig<'_> {
             value
                 .as_f64()
                 .ok_or_else(|| self.problem(key, format!("is {value}, not a number")))
+        })
+    }
+
+    pub(crate) fn flag(&self, key: &'static str, default: bool) -> Result<bool, Error> {
+        self.get(key).map_or(Ok(default), |value| {
+            value
+                .as_bool()
+                .ok_or_else(|| self.problem(key, format!("is {value}, not true or false")))
         })
     }
 

@@ -86,6 +86,10 @@ impl Decoder {
         &self.config
     }
 
+    pub(crate) fn set_pad_token(&mut self, id: u32) {
+        self.config.pad_token_id.get_or_insert(id);
+    }
+
     /// The device the weights live on.
     pub fn device(&self) -> Device {
         self.embed_tokens.weight.base().device()

@@ -56,6 +56,18 @@ pub enum Error {
         expected: Vec<usize>,
         found: Vec<usize>,
     },
+    #[error(
+        "{path} also holds `{name}`, for which config.json has no place; the checkpoint does not fit its config.json"
+    )]
+    UnexpectedTensor { path: PathBuf, name: String },
+    #[error(
+        "{path} is missing; the checkpoint is sharded (model.safetensors.index.json), which is not read yet: save it in one file, in transformers by save_pretrained(dir, max_shard_size=\"1TB\")"
+    )]
+    Sharded { path: PathBuf },
+    #[error(
+        "the tokenizer has {tokens} ids, the model's embedding only {vocab_size} rows; take the tokenizer the checkpoint was made with"
+    )]
+    Vocabulary { tokens: usize, vocab_size: usize },
     #[error("{path}: tensor `{name}` is stored as {dtype}; F32, F16 and BF16 are read")]
     Dtype {
         path: PathBuf,

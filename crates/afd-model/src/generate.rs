@@ -2,7 +2,7 @@
 //!
 //! One batch holds prompts of one length. Nothing is padded, so no mask is needed, all
 //! rows stand at the same position at every step, and a row's numbers do not depend on
-//! what else is in the batch. Each prompt is read once; its answers share that prefill.
+//! what else is in the batch but for the last bits, which the number of rows may move. Each prompt is read once; its answers share that prefill.
 //! Finished answers leave the batch.
 
 use burn::{
@@ -176,7 +176,7 @@ fn check(
         if prompt == 0 {
             return Err(Error::EmptyPrompt);
         }
-        if prompt + params.max_new_tokens > config.max_position_embeddings {
+        if prompt.saturating_add(params.max_new_tokens) > config.max_position_embeddings {
             return Err(Error::ContextLength {
                 prompt,
                 new: params.max_new_tokens,
@@ -246,8 +246,5 @@ fn id_tensor(
 /// Logits of the last position of each row, row by row.
 fn host_logits(model: &CausalLm, hidden: Tensor<3>) -> Result<Vec<f32>, Error> {
     let logits = model.logits(hidden.squeeze_dim::<2>(1));
-    logits
-        .into_data()
-        .try_into_vec()
-        .map_err(|_| Error::NonFinite)
+    Ok(logits.into_data().iter::<f32>().collect())
 }

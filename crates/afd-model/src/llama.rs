@@ -54,10 +54,7 @@ pub(crate) fn from_json(hf: &HfConfig<'_>) -> Result<DecoderConfig, Error> {
             None => hf.float("rope_theta", 10_000.0)?,
         },
         max_position_embeddings: hf.optional("max_position_embeddings")?.unwrap_or(2048),
-        tie_word_embeddings: hf
-            .get("tie_word_embeddings")
-            .and_then(Value::as_bool)
-            .unwrap_or(false),
+        tie_word_embeddings: hf.flag("tie_word_embeddings", false)?,
         initializer_range: hf.float("initializer_range", 0.02)?,
         // Old conversions say −1 for none.
         pad_token_id: match hf.get("pad_token_id").and_then(Value::as_i64) {
@@ -68,7 +65,7 @@ pub(crate) fn from_json(hf: &HfConfig<'_>) -> Result<DecoderConfig, Error> {
         eos_token_ids: match hf.get("eos_token_id") {
             Some(Value::Array(ids)) => ids
                 .iter()
-                .map(|id| id.as_u64().map(|id| id as u32))
+                .map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()))
                 .collect::<Option<_>>()
                 .ok_or_else(|| hf.problem("eos_token_id", "is not a list of ids".into()))?,
             _ => hf

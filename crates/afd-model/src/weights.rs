@@ -1,6 +1,8 @@
 //! Parameters by Hugging Face name: drawn from a seed, read from and written to safetensors.
 
 use std::{
+    cell::RefCell,
+    collections::HashSet,
     fs::File,
     io::{BufWriter, Read, Write},
     os::unix::fs::FileExt,
@@ -23,6 +25,10 @@ use serde_json::{Map, Value, json};
 
 use crate::Error;
 
+/// Tensors a checkpoint may hold without our reading them: angles we compute ourselves, and an
+/// output head that is tied or not wanted.
+const UNREAD: [&str; 2] = ["rotary_emb.inv_freq", "lm_head.weight"];
+
 /// How a parameter looks when nobody has trained it yet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Init {
@@ -38,7 +44,7 @@ pub(crate) enum Source {
     Seed(u64),
     /// Read from a checkpoint; a parameter it lacks is drawn if `fallback` names it.
     File {
-        file: SafetensorsFile,
+        file: Box<SafetensorsFile>,
         fallback: Option<(&'static str, u64)>,
     },
 }
@@ -70,6 +76,27 @@ impl Weights<'_> {
         };
         let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
         Ok(Param::initialized(param_id(name), tensor).set_require_grad(true))
+    }
+}
+
+impl Weights<'_> {
+    /// To be called when all parameters are built: a checkpoint with more of them than
+    /// `config.json` asks for would load, and write nonsense.
+    pub(crate) fn finish(&self) -> Result<(), Error> {
+        let Source::File { file, .. } = &self.source else {
+            return Ok(());
+        };
+        let read = file.read.borrow();
+        let mut names = file.metadata.offset_keys().into_iter();
+        let unexpected = names
+            .find(|name| !read.contains(name) && !UNREAD.iter().any(|known| name.ends_with(known)));
+        match unexpected {
+            Some(name) => Err(Error::UnexpectedTensor {
+                path: file.path.clone(),
+                name,
+            }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -113,6 +140,8 @@ pub(crate) struct SafetensorsFile {
     file: File,
     data_start: u64,
     metadata: Metadata,
+    /// Names of the tensors read so far.
+    read: RefCell<HashSet<String>>,
 }
 
 impl SafetensorsFile {
@@ -125,6 +154,9 @@ impl SafetensorsFile {
             path: path.into(),
             source,
         };
+        if !path.exists() && path.with_extension("safetensors.index.json").exists() {
+            return Err(Error::Sharded { path: path.into() });
+        }
         let mut file = File::open(path).map_err(read)?;
         let size = file.metadata().map_err(read)?.len();
         let mut length = [0; 8];
@@ -149,6 +181,7 @@ impl SafetensorsFile {
             file,
             data_start,
             metadata,
+            read: RefCell::default(),
         })
     }
 
@@ -164,6 +197,7 @@ impl SafetensorsFile {
                 path: self.path.clone(),
                 name: name.into(),
             })?;
+        self.read.borrow_mut().insert(name.to_owned());
         let transposed = is_linear(name, shape.len());
         let mut expected = shape.to_vec();
         if transposed {

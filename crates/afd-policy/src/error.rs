@@ -18,12 +18,13 @@ pub enum Error {
         new: usize,
         context: usize,
     },
-    #[error(
-        "the tokenizer has {tokens} ids, the model's embedding only {vocab_size} rows; take the tokenizer the checkpoint was made with"
-    )]
-    Tokenizer { tokens: usize, vocab_size: usize },
     #[error("{path} does not score the stored answers: {problem}; run again with --force scores")]
     Scores { path: PathBuf, problem: String },
+    #[error("cannot read {path}: {source}")]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("cannot write {path}: {source}")]
     Write {
         path: PathBuf,

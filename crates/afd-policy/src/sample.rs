@@ -1,7 +1,8 @@
 //! Answers of a policy to prompts, stored with their log-probabilities.
 //!
-//! An answer depends on (prompt, index, seed) alone: neither the batch it was drawn in
-//! nor a kill in between shows.
+//! An answer depends on (prompt, index, seed) alone. A kill does not show at all; another
+//! batch size shows in the last bits of log-probabilities, because matrix kernels add in
+//! another order.
 
 use std::{
     collections::BTreeSet,
@@ -48,6 +49,19 @@ pub struct SampleConfig {
 }
 
 impl SampleConfig {
+    /// # Errors
+    /// The first key out of range.
+    pub fn check(&self) -> Result<(), afd_model::Error> {
+        if self.stop_strings.iter().any(String::is_empty) {
+            return Err(afd_model::Error::Sampling {
+                key: "stop_strings",
+                found: "an empty text".into(),
+                expected: "texts of at least one character",
+            });
+        }
+        self.params().check()
+    }
+
     /// The model crate's view of these settings.
     pub fn params(&self) -> SamplingParams {
         SamplingParams {
@@ -150,17 +164,11 @@ pub fn run(
 /// Loads a policy and makes sure `tokenizer` belongs to it.
 ///
 /// # Errors
-/// [`Error::Tokenizer`] when the tokenizer has more ids than the embedding has rows, and
-/// those of [`CausalLm::load`].
+/// When the tokenizer has more ids than the embedding has rows, and those of
+/// [`CausalLm::load`].
 pub fn load(model: &Path, tokenizer: &Tokenizer, device: &Device) -> Result<CausalLm, Error> {
     let model = CausalLm::load(model, device)?;
-    let vocab_size = model.config().vocab_size;
-    if tokenizer.vocab_size() > vocab_size {
-        return Err(Error::Tokenizer {
-            tokens: tokenizer.vocab_size(),
-            vocab_size,
-        });
-    }
+    model.config().check_vocabulary(tokenizer.vocab_size())?;
     Ok(model)
 }
 
@@ -278,8 +286,9 @@ fn check_lengths(
         config.max_completion_length,
         model.config().max_position_embeddings,
     );
-    let too_long =
-        |(_, request): &(usize, &GenerationRequest)| request.prompt_ids.len() + new > context;
+    let too_long = |(_, request): &(usize, &GenerationRequest)| {
+        request.prompt_ids.len().saturating_add(new) > context
+    };
     match requests.iter().enumerate().find(too_long) {
         Some((index, request)) => Err(Error::PromptTooLong {
             path: path.into(),
@@ -308,9 +317,14 @@ fn resume(path: &Path, batches: usize) -> Result<(File, Vec<Option<FinishedBatch
     let mut finished: Vec<Option<FinishedBatch>> = (0..batches).map(|_| None).collect();
     let mut whole = 0;
     let mut reader = BufReader::new(&file);
-    let mut line = String::new();
-    while reader.read_line(&mut line).map_err(failed)? > 0 && line.ends_with('\n') {
-        let Ok(row) = serde_json::from_str::<FinishedBatch>(&line) else {
+    // Bytes, not text: a kill may have cut a line within a character.
+    let mut line = Vec::new();
+    let unreadable = |source| Error::Read {
+        path: path.into(),
+        source,
+    };
+    while reader.read_until(b'\n', &mut line).map_err(unreadable)? > 0 && line.ends_with(b"\n") {
+        let Ok(row) = serde_json::from_slice::<FinishedBatch>(&line) else {
             break;
         };
         whole += line.len() as u64;
@@ -335,4 +349,37 @@ fn append(file: &mut File, path: &Path, row: &FinishedBatch) -> Result<(), Error
         path: path.into(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_kill_left_of_the_last_line_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(PARTIAL);
+        let sample = Sample {
+            prompt: "p".into(),
+            index: 0,
+            completion: " caf\u{e9}".into(),
+            completion_ids: vec![1],
+            logprobs: vec![-0.5],
+            finish_reason: "stop".into(),
+        };
+        let (mut file, _) = resume(&path, 3).unwrap();
+        for batch in [0, 2] {
+            let answers = vec![vec![sample.clone()]];
+            append(&mut file, &path, &FinishedBatch { batch, answers }).unwrap();
+        }
+        let whole = std::fs::read(&path).unwrap();
+        // Cut within the two bytes of the last é.
+        let cut = whole.iter().rposition(|byte| *byte == 0xa9).unwrap();
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let (_, finished) = resume(&path, 3).unwrap();
+        let found: Vec<bool> = finished.iter().map(Option::is_some).collect();
+        assert_eq!(found, [true, false, false]);
+        let first_line = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), first_line as u64);
+    }
 }

@@ -21,12 +21,16 @@ pub enum Error {
         usable: usize,
         max_length: usize,
     },
+    #[error(
+        "{path} is a language model, which scores nothing; give the directory of a reward model, such as a run's reward/init-sft"
+    )]
+    NoRewardModel { path: PathBuf },
     #[error("reward.max_length is {max_length}, the model's context only {context}")]
     MaxLength { max_length: usize, context: usize },
     #[error(
-        "the tokenizer has {tokens} ids, the model's embedding only {vocab_size} rows; take the tokenizer the checkpoint was made with"
+        "text {number} and its end token exceed the reward model's context of {context} tokens; shorten or leave it out"
     )]
-    Tokenizer { tokens: usize, vocab_size: usize },
+    TooLong { number: usize, context: usize },
     #[error(transparent)]
     Data(#[from] afd_data::Error),
     #[error(transparent)]

@@ -19,7 +19,9 @@ use crate::{
 /// Fits the decoder of `model` with a fresh `score` head to `pairs` ([`PreferenceRow`]s) and
 /// leaves a Hugging Face sequence classifier in the stage's directory.
 ///
-/// A share of the *prompts* is held out; `summary.json` tells accuracy, AUC and loss there.
+/// A share of the *prompts* is held out of the gradient; `summary.json` tells accuracy, AUC and
+/// loss there. With `load_best_model_at_end` the same pairs pick the step, which flatters
+/// them a little.
 /// Answers are read as text: tokenised anew, the end token appended to every one, so that
 /// sampled and written answers cannot be told apart by how they were split.
 ///
@@ -35,8 +37,18 @@ pub fn run(
     ctx: &StageContext,
 ) -> Result<(), Error> {
     let tokenizer = Tokenizer::load(model)?;
-    let classifier = SequenceClassifier::load(model, derive(ctx.seed(), "score", 0), device)?;
-    check(config, &classifier, &tokenizer)?;
+    let seed = derive(ctx.seed(), "score", 0);
+    let classifier = SequenceClassifier::load(model, seed, device)?;
+    let shape = classifier.model.config();
+    shape.check_vocabulary(tokenizer.vocab_size())?;
+    if config.max_length > shape.max_position_embeddings {
+        return Err(Error::MaxLength {
+            max_length: config.max_length,
+            context: shape.max_position_embeddings,
+        });
+    }
+    // Who reads scores from padded batches has to know what the padding is.
+    let classifier = classifier.with_pad_token(tokenizer.pad_id());
 
     let rows: Vec<PreferenceRow> = read_jsonl(pairs)?;
     let total = rows.len();
@@ -83,7 +95,6 @@ pub fn run(
         )
     };
     let batches = eval_batches(&lengths(&held_out), train_config.per_device_eval_batch_size);
-    let seed = derive(ctx.seed(), "score", 0);
     let hooks = Hooks {
         dir: ctx.dir(),
         save: &|model: &SequenceClassifier, dir| Ok(model.save(dir)?),
@@ -104,11 +115,8 @@ pub fn run(
         &hooks,
     )?;
 
-    let sums = evaluate(&outcome.model, &held_out, &batches);
-    let mean = |name: &str| {
-        let get = |name: &str| sums.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
-        get(name).zip(get("")).map(|(sum, weight)| sum / weight)
-    };
+    let means = evaluate(&outcome.model, &held_out, &batches);
+    let mean = |name: &str| means.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
     let summary = serde_json::json!({
         "pairs": training.pairs.len(),
         "eval_pairs": held_out.pairs.len(),
@@ -121,27 +129,6 @@ pub fn run(
     outcome.model.save(ctx.dir())?;
     tokenizer.save(ctx.dir())?;
     ctx.write("summary.json", format!("{summary:#}\n").as_bytes())?;
-    Ok(())
-}
-
-fn check(
-    config: &RewardConfig,
-    model: &SequenceClassifier,
-    tokenizer: &Tokenizer,
-) -> Result<(), Error> {
-    let shape = model.model.config();
-    if tokenizer.vocab_size() > shape.vocab_size {
-        return Err(Error::Tokenizer {
-            tokens: tokenizer.vocab_size(),
-            vocab_size: shape.vocab_size,
-        });
-    }
-    if config.max_length > shape.max_position_embeddings {
-        return Err(Error::MaxLength {
-            max_length: config.max_length,
-            context: shape.max_position_embeddings,
-        });
-    }
     Ok(())
 }
 
@@ -168,8 +155,8 @@ fn origin_auc(
     for batch in batches {
         let (chosen, rejected) = objective.logits(model, batch);
         for (logits, label) in [(chosen, true), (rejected, false)] {
-            let values: Vec<f32> = logits.into_data().try_into_vec().unwrap_or_default();
-            scored.extend(values.into_iter().map(|value| (value, label)));
+            let values = logits.into_data();
+            scored.extend(values.iter::<f32>().map(|value| (value, label)));
         }
     }
     auc(scored)

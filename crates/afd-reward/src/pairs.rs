@@ -93,21 +93,22 @@ pub const PAIRS: &str = "pairs.jsonl";
 ///
 /// Answer `k` of one side meets answer `k` of the other, the shorter list being gone
 /// through again, so both classes have the same number of rows and the same prompts. Pairs
-/// of equal text say nothing and are left out.
+/// of equal text stay: to binary cross-entropy they say that neither side is likelier. Empty
+/// answers hold nothing to read and are left out; `summary.json` counts them.
 ///
 /// # Errors
 /// [`Error::NoPairs`] when no prompt has both sides.
 pub fn run(source: PairSource, inputs: &PairInputs, ctx: &StageContext) -> Result<(), Error> {
     let examples: Vec<Example> = read_jsonl(&inputs.examples)?;
-    let init = answers(inputs.init_samples.as_deref())?;
-    let sft = answers(inputs.sft_samples.as_deref())?;
+    let init = Answers::read(inputs.init_samples.as_deref())?;
+    let sft = Answers::read(inputs.sft_samples.as_deref())?;
     let (chosen, rejected) = source.sides();
     let mut writer = JsonlWriter::create(&ctx.dir().join(PAIRS))?;
     for group in by_prompt(&examples) {
         let side = |side: Side| -> Vec<&str> {
             match side {
-                Side::Init => texts(&init, &group[0].prompt),
-                Side::Sft => texts(&sft, &group[0].prompt),
+                Side::Init => init.to(&group[0].prompt),
+                Side::Sft => sft.to(&group[0].prompt),
                 Side::Demonstration => field(&group, |e| e.completion.as_deref()),
                 Side::Chosen => field(&group, |e| e.chosen.as_deref()),
                 Side::Rejected => field(&group, |e| e.rejected.as_deref()),
@@ -119,15 +120,13 @@ pub fn run(source: PairSource, inputs: &PairInputs, ctx: &StageContext) -> Resul
         }
         for k in 0..better.len().max(worse.len()) {
             let (better, worse) = (better[k % better.len()], worse[k % worse.len()]);
-            if better != worse {
-                writer.write(&PreferenceRow {
-                    prompt: group[0].prompt.clone(),
-                    chosen: better.to_owned(),
-                    rejected: worse.to_owned(),
-                    chosen_source: chosen.name().into(),
-                    rejected_source: rejected.name().into(),
-                })?;
-            }
+            writer.write(&PreferenceRow {
+                prompt: group[0].prompt.clone(),
+                chosen: better.to_owned(),
+                rejected: worse.to_owned(),
+                chosen_source: chosen.name().into(),
+                rejected_source: rejected.name().into(),
+            })?;
         }
     }
     if writer.rows() == 0 {
@@ -136,7 +135,12 @@ pub fn run(source: PairSource, inputs: &PairInputs, ctx: &StageContext) -> Resul
             rejected: rejected.name(),
         });
     }
-    writer.finish()?;
+    let summary = serde_json::json!({
+        "pairs": writer.finish()?,
+        "empty_init_answers": init.empty,
+        "empty_sft_answers": sft.empty,
+    });
+    ctx.write("summary.json", format!("{summary:#}\n").as_bytes())?;
     Ok(())
 }
 
@@ -154,26 +158,31 @@ fn by_prompt(examples: &[Example]) -> Vec<Vec<&Example>> {
     groups
 }
 
-fn answers(path: Option<&Path>) -> Result<HashMap<String, Vec<String>>, Error> {
-    let mut answers: HashMap<String, Vec<String>> = HashMap::new();
-    if let Some(path) = path {
-        for sample in read_jsonl::<Sample>(path)? {
-            answers
-                .entry(sample.prompt)
-                .or_default()
-                .push(sample.completion);
-        }
-    }
-    Ok(answers)
+/// The answers of a samples file by prompt, in their order.
+#[derive(Default)]
+struct Answers {
+    by_prompt: HashMap<String, Vec<String>>,
+    empty: usize,
 }
 
-/// Empty answers hold nothing a reward model could read.
-fn texts<'a>(answers: &'a HashMap<String, Vec<String>>, prompt: &str) -> Vec<&'a str> {
-    let texts = answers.get(prompt).into_iter().flatten();
-    texts
-        .map(String::as_str)
-        .filter(|text| !text.trim().is_empty())
-        .collect()
+impl Answers {
+    fn read(path: Option<&Path>) -> Result<Self, Error> {
+        let mut answers = Self::default();
+        for sample in path.map_or(Ok(Vec::new()), read_jsonl::<Sample>)? {
+            if sample.completion.trim().is_empty() {
+                answers.empty += 1;
+                continue;
+            }
+            let texts = answers.by_prompt.entry(sample.prompt).or_default();
+            texts.push(sample.completion);
+        }
+        Ok(answers)
+    }
+
+    fn to(&self, prompt: &str) -> Vec<&str> {
+        let texts = self.by_prompt.get(prompt).into_iter().flatten();
+        texts.map(String::as_str).collect()
+    }
 }
 
 fn field<'a>(group: &[&'a Example], get: impl Fn(&'a Example) -> Option<&'a str>) -> Vec<&'a str> {

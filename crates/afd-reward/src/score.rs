@@ -6,7 +6,7 @@ use afd_data::{
     TokenRow, Tokenizer,
     records::{JsonlWriter, Sample, Scores, read_jsonl},
 };
-use afd_model::{Scorer, Sequence, SequenceClassifier};
+use afd_model::{DecoderConfig, Head, Scorer, Sequence, SequenceClassifier};
 use afd_stage::StageContext;
 use burn::tensor::Device;
 
@@ -29,17 +29,19 @@ impl ClassifierScorer {
     /// Loads a Hugging Face sequence classifier with its tokenizer.
     ///
     /// # Errors
-    /// When a file is missing or damaged, or the tokenizer does not fit the model.
+    /// [`Error::NoRewardModel`] for a language model; when a file is missing or damaged, or the
+    /// tokenizer does not fit the model.
     pub fn load(dir: &Path, batch_size: usize, device: &Device) -> Result<Self, Error> {
+        if let (_, Head::LanguageModel) = DecoderConfig::load(dir)? {
+            // It would load, with a score head drawn at random.
+            return Err(Error::NoRewardModel { path: dir.into() });
+        }
         let tokenizer = Tokenizer::load(dir)?;
         let model = SequenceClassifier::load(dir, 0, device)?;
-        let vocab_size = model.model.config().vocab_size;
-        if tokenizer.vocab_size() > vocab_size {
-            return Err(Error::Tokenizer {
-                tokens: tokenizer.vocab_size(),
-                vocab_size,
-            });
-        }
+        model
+            .model
+            .config()
+            .check_vocabulary(tokenizer.vocab_size())?;
         Ok(Self {
             model,
             tokenizer,
@@ -49,23 +51,22 @@ impl ClassifierScorer {
 
     /// One logit per `(prompt, completion)`, and the number of tokens read.
     ///
-    /// The end token is appended to every completion. What exceeds the model's context is
-    /// cut on the right.
+    /// The end token is appended to every completion.
     ///
     /// # Errors
-    /// When a text cannot be tokenised or the model answers NaN.
+    /// When a text cannot be tokenised or exceeds the model's context, or the model answers
+    /// NaN.
     pub fn logits(&self, pairs: &[(&str, &str)]) -> Result<(Vec<f32>, u64), Error> {
         let context = self.model.model.config().max_position_embeddings;
         let rows = pairs
             .iter()
-            .map(|(prompt, completion)| {
-                let row = TokenRow::example(&self.tokenizer, prompt, completion, usize::MAX)?;
-                let mut row = row.unwrap_or(TokenRow {
-                    ids: Vec::new(),
-                    prompt_len: 0,
-                });
-                row.ids.truncate(context);
-                Ok(row)
+            .enumerate()
+            .map(|(index, (prompt, completion))| {
+                let row = TokenRow::example(&self.tokenizer, prompt, completion, context)?;
+                row.ok_or(Error::TooLong {
+                    number: index + 1,
+                    context,
+                })
             })
             .collect::<Result<Vec<TokenRow>, Error>>()?;
         let sequences: Vec<Sequence<'_>> = rows

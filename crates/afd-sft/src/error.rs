@@ -10,10 +10,6 @@ pub enum Error {
         "{path} holds no demonstration of at most {max_length} tokens; raise sft.max_length or give other data"
     )]
     NoExamples { path: PathBuf, max_length: usize },
-    #[error(
-        "the tokenizer has {tokens} ids, the model's embedding only {vocab_size} rows; take the tokenizer the checkpoint was made with"
-    )]
-    Tokenizer { tokens: usize, vocab_size: usize },
     #[error("sft.max_length is {max_length}, the model's context only {context}")]
     MaxLength { max_length: usize, context: usize },
     #[error(transparent)]

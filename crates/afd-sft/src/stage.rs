@@ -38,16 +38,13 @@ pub fn run(
 ) -> Result<(), Error> {
     let tokenizer = Tokenizer::load(inputs.model)?;
     let model = CausalLm::load(inputs.model, device)?;
-    let vocab_size = model.config().vocab_size;
-    if tokenizer.vocab_size() > vocab_size {
-        return Err(Error::Tokenizer {
-            tokens: tokenizer.vocab_size(),
-            vocab_size,
-        });
-    }
-    let rows = |path: &Path| -> Result<NegativeLogLikelihood, Error> {
-        let examples: Vec<Example> = read_jsonl(path)?;
+    model.config().check_vocabulary(tokenizer.vocab_size())?;
+    let mut too_long = 0;
+    let mut rows = |path: &Path| -> Result<NegativeLogLikelihood, Error> {
+        let mut examples: Vec<Example> = read_jsonl(path)?;
+        examples.retain(|example| example.completion.is_some());
         let rows = tokenise(config, &tokenizer, &examples)?;
+        too_long += examples.len() - rows.len();
         if rows.is_empty() {
             return Err(Error::NoExamples {
                 path: path.into(),
@@ -70,6 +67,8 @@ pub fn run(
     tokenizer.save(ctx.dir())?;
     let summary = serde_json::json!({
         "examples": training.rows.len(),
+        "eval_examples": validation.rows.len(),
+        "dropped_too_long": too_long,
         "steps": outcome.steps,
         "eval_loss": outcome.eval_loss,
     });

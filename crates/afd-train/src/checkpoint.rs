@@ -19,6 +19,8 @@ pub(crate) struct TrainerState {
     pub(crate) num_input_tokens_seen: u64,
     /// Best evaluation loss so far and its step.
     pub(crate) best: Option<(f64, u64)>,
+    /// Loss of the latest evaluation.
+    pub(crate) last_eval_loss: Option<f64>,
     /// Evaluations since the best one.
     pub(crate) evals_without_best: u64,
     /// Whether early stopping ended the run.
@@ -53,7 +55,7 @@ fn publish(
     fs::create_dir_all(&scratch).map_err(write(&scratch))?;
     fill(&scratch)?;
     if target.exists() {
-        // A kill between the next two lines loses this checkpoint, not the one before it.
+        // What a kill between the next two lines loses, the resumed run writes again.
         fs::remove_dir_all(&target).map_err(write(&target))?;
     }
     fs::rename(&scratch, &target).map_err(write(&target))

@@ -91,6 +91,11 @@ impl TrainConfig {
             ("adam_epsilon", positive(self.adam_epsilon), "above 0"),
             ("max_grad_norm", self.max_grad_norm >= 0.0, "0 or more"),
             ("logging_steps", self.logging_steps > 0, "1 or more"),
+            (
+                "early_stopping_patience",
+                self.early_stopping_patience == 0 || self.eval_steps > 0,
+                "0 unless eval_steps is above 0",
+            ),
         ]
         .into_iter()
         .filter(|(_, fits, _)| !fits)

@@ -20,7 +20,7 @@ pub enum Error {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("checkpoint {path} cannot be read ({source}); delete it to resume from an earlier one")]
+    #[error("checkpoint {path} cannot be read ({source}); delete it to start this stage again")]
     Checkpoint { path: PathBuf, source: BoxError },
     #[error(transparent)]
     Hook(#[from] BoxError),

@@ -73,9 +73,10 @@ pub fn train<M: Module, O: Objective<M>>(
 ) -> Result<Outcome<M>, Error> {
     let mut epoch_plan = plan(0);
     let per_epoch = epoch_plan.len() as u64;
+    let epochs = per_epoch.saturating_mul(config.num_train_epochs);
     let total = match config.max_steps {
-        0 => per_epoch * config.num_train_epochs,
-        limit => limit.min(per_epoch * config.num_train_epochs),
+        0 => epochs,
+        limit => limit.min(epochs),
     };
     if total == 0 {
         return Err(Error::NoTargets);
@@ -87,14 +88,12 @@ pub fn train<M: Module, O: Objective<M>>(
     if let Some(path) = checkpoint::latest(hooks.dir) {
         (state, optimizer) = checkpoint::load(&path, optimizer)?;
         model = (hooks.load)(&path)?;
-        (hooks.resumed)(state.global_step)?;
-    } else {
-        (hooks.resumed)(0)?;
     }
+    (hooks.resumed)(state.global_step)?;
     let mut model = model.train();
 
     let mut planned_epoch = 0;
-    let mut clock = (Instant::now(), state.num_input_tokens_seen);
+    let mut clock = Clock::start(&state);
     while state.global_step < total && !state.stopped {
         let step = state.global_step;
         let epoch = step / per_epoch;
@@ -102,7 +101,6 @@ pub fn train<M: Module, O: Objective<M>>(
             (epoch_plan, planned_epoch) = (plan(epoch), epoch);
         }
         let micro_batches = &epoch_plan[(step % per_epoch) as usize];
-
         let (grads, sums, tokens) = accumulate(&model, objective, micro_batches, step)?;
         let (grads, norm) = gradients::clip(&model, grads, config.max_grad_norm);
         if !norm.is_finite() {
@@ -116,64 +114,39 @@ pub fn train<M: Module, O: Objective<M>>(
         state.global_step += 1;
         state.num_input_tokens_seen += tokens;
         add_up(&mut state.running, sums);
-
         let note = format!("loss {:.4}", mean(&state.running, "loss"));
         (hooks.progress)(state.global_step, total, tokens, &note);
-        if state.global_step.is_multiple_of(config.logging_steps) || state.global_step == total {
-            let seconds = clock.0.elapsed().as_secs_f64();
-            let seen = (state.num_input_tokens_seen - clock.1) as f64;
-            let names: Vec<_> = state.running.iter().map(|(name, _)| name.clone()).collect();
-            let mut line: Vec<(String, f64)> = names
-                .iter()
-                .filter(|name| !name.is_empty())
-                .map(|name| (format!("train/{name}"), mean(&state.running, name)))
-                .collect();
+
+        let is_last = state.global_step == total;
+        let evaluation = evaluation.filter(|_| is_last || is_due(step + 1, config.eval_steps));
+        let evaluated = evaluation.map(|(objective, batches)| {
+            let valid = model.valid();
+            let means = evaluate(&valid, objective, batches);
+            (valid, means)
+        });
+        if let Some((valid, means)) = &evaluated {
+            judge(&mut state, valid, means, config, hooks)?;
+        }
+        let is_over = is_last || state.stopped;
+        if is_over || is_due(step + 1, config.logging_steps) {
+            let mut line = named_means(&state.running, "train");
             line.extend([
                 ("train/grad_norm".into(), norm),
                 ("train/learning_rate".into(), rate),
-                (
-                    "train/epoch".into(),
-                    state.global_step as f64 / per_epoch as f64,
-                ),
-                ("perf/tokens_per_sec".into(), seen / seconds.max(1e-9)),
+                ("train/epoch".into(), (step + 1) as f64 / per_epoch as f64),
+                ("perf/tokens_per_sec".into(), clock.lap(&state)),
             ]);
-            log(hooks, state.global_step, &line)?;
+            log(hooks, step + 1, &line)?;
             state.running.clear();
-            clock = (Instant::now(), state.num_input_tokens_seen);
         }
-
-        let last = state.global_step == total;
-        if let Some((objective, batches)) = evaluation
-            && (last || is_due(state.global_step, config.eval_steps))
-        {
-            let valid = model.valid();
-            let values = evaluate(&valid, objective, batches);
-            let loss = mean(&values, "loss");
-            if !loss.is_finite() {
-                return Err(Error::NonFinite {
-                    what: "evaluation loss",
-                    step: state.global_step,
-                });
-            }
-            let line: Vec<(String, f64)> = values
+        if let Some((_, means)) = &evaluated {
+            let line: Vec<_> = means
                 .iter()
-                .filter(|(name, _)| !name.is_empty())
-                .map(|(name, _)| (format!("eval/{name}"), mean(&values, name)))
+                .map(|(name, value)| (format!("eval/{name}"), *value))
                 .collect();
-            log(hooks, state.global_step, &line)?;
-            if state.best.is_none_or(|(best, _)| loss < best) {
-                state.best = Some((loss, state.global_step));
-                state.evals_without_best = 0;
-                if config.load_best_model_at_end {
-                    checkpoint::save_best(hooks.dir, |dir| (hooks.save)(&valid, dir))?;
-                }
-            } else {
-                state.evals_without_best += 1;
-                state.stopped = config.early_stopping_patience > 0
-                    && state.evals_without_best >= config.early_stopping_patience;
-            }
+            log(hooks, step + 1, &line)?;
         }
-        if is_due(state.global_step, config.save_steps) || last && config.save_steps > 0 {
+        if config.save_steps > 0 && (is_over || is_due(step + 1, config.save_steps)) {
             let valid = model.valid();
             checkpoint::save(hooks.dir, &state, &optimizer, |dir| {
                 (hooks.save)(&valid, dir)
@@ -181,25 +154,76 @@ pub fn train<M: Module, O: Objective<M>>(
         }
     }
 
-    let best = checkpoint::best_dir(hooks.dir);
-    let (model, eval_loss) = match (config.load_best_model_at_end, state.best) {
-        (true, Some((loss, _))) => ((hooks.load)(&best)?, Some(loss)),
-        _ => {
-            let model = model.valid();
-            let loss = evaluation
-                .map(|(objective, batches)| mean(&evaluate(&model, objective, batches), "loss"));
-            (model, loss)
-        }
+    let model = match (config.load_best_model_at_end, state.best) {
+        (true, Some(_)) => (hooks.load)(&checkpoint::best_dir(hooks.dir))?,
+        _ => model.valid(),
     };
     Ok(Outcome {
         model,
         steps: state.global_step,
-        eval_loss,
+        eval_loss: match config.load_best_model_at_end {
+            true => state.best.map(|(loss, _)| loss),
+            false => state.last_eval_loss,
+        },
     })
 }
 
-/// The weighted sums of an objective over `batches`, without gradients: `loss`, its further
-/// metrics, and the weight under the empty name.
+/// Takes note of an evaluation: whether it is the best, and whether patience is at its end.
+fn judge<M>(
+    state: &mut TrainerState,
+    model: &M,
+    means: &[(String, f64)],
+    config: &TrainConfig,
+    hooks: &Hooks<'_, M>,
+) -> Result<(), Error> {
+    let loss = means.iter().find(|(name, _)| name == "loss");
+    let loss = loss.map_or(f64::NAN, |(_, loss)| *loss);
+    if !loss.is_finite() {
+        return Err(Error::NonFinite {
+            what: "evaluation loss",
+            step: state.global_step,
+        });
+    }
+    state.last_eval_loss = Some(loss);
+    if state.best.is_none_or(|(best, _)| loss < best) {
+        state.best = Some((loss, state.global_step));
+        state.evals_without_best = 0;
+        if config.load_best_model_at_end {
+            checkpoint::save_best(hooks.dir, |dir| (hooks.save)(model, dir))?;
+        }
+    } else {
+        state.evals_without_best += 1;
+        state.stopped = config.early_stopping_patience > 0
+            && state.evals_without_best >= config.early_stopping_patience;
+    }
+    Ok(())
+}
+
+/// Time and tokens since the last logged step.
+struct Clock {
+    start: Instant,
+    tokens: u64,
+}
+
+impl Clock {
+    fn start(state: &TrainerState) -> Self {
+        Self {
+            start: Instant::now(),
+            tokens: state.num_input_tokens_seen,
+        }
+    }
+
+    /// Tokens a second since the start, which is now.
+    fn lap(&mut self, state: &TrainerState) -> f64 {
+        let tokens = (state.num_input_tokens_seen - self.tokens) as f64;
+        let seconds = self.start.elapsed().as_secs_f64();
+        *self = Self::start(state);
+        tokens / seconds.max(1e-9)
+    }
+}
+
+/// The weighted means of an objective over `batches`, without gradients: `loss` and its
+/// further metrics.
 pub fn evaluate<M, O: Objective<M>>(
     model: &M,
     objective: &O,
@@ -212,7 +236,10 @@ pub fn evaluate<M, O: Objective<M>>(
         let value = f64::from(loss.sum.into_scalar::<f32>());
         add_up(&mut sums, named(value, weight, loss.metrics));
     }
-    sums
+    let names = sums.iter().filter(|(name, _)| !name.is_empty());
+    names
+        .map(|(name, _)| (name.clone(), mean(&sums, name)))
+        .collect()
 }
 
 fn optimizer<M: Module>(model: &M, config: &TrainConfig) -> ModuleOptimizer {
@@ -287,6 +314,14 @@ fn mean(sums: &[(String, f64)], name: &str) -> f64 {
         (Some((_, sum)), Some((_, weight))) => sum / weight,
         _ => f64::NAN,
     }
+}
+
+/// The means of all sums, named `prefix/…`.
+fn named_means(sums: &Sums, prefix: &str) -> Vec<(String, f64)> {
+    let names = sums.iter().filter(|(name, _)| !name.is_empty());
+    names
+        .map(|(name, _)| (format!("{prefix}/{name}"), mean(sums, name)))
+        .collect()
 }
 
 fn is_due(step: u64, every: u64) -> bool {

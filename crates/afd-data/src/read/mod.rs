@@ -5,7 +5,7 @@ mod dialogue;
 mod json;
 mod source;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -78,37 +78,6 @@ pub fn open(path: &Path, options: &ReadOptions) -> Result<Rows, Error> {
         inner,
         broken: false,
     })
-}
-
-/// Opens several files, read one after another.
-///
-/// # Errors
-/// As [`open`], for each file, before the first row is read.
-pub fn open_all(
-    paths: &[PathBuf],
-    options: &ReadOptions,
-) -> Result<impl Iterator<Item = Result<Example, RowError>> + Send, Error> {
-    // A typo in the last path must not surface after hours; handles are not kept open.
-    for path in paths {
-        open(path, options)?;
-    }
-    let (paths, options) = (paths.to_vec(), options.clone());
-    let mut broken = false;
-    Ok(paths
-        .into_iter()
-        .flat_map(
-            move |path| -> Box<dyn Iterator<Item = Result<Example, RowError>> + Send> {
-                match open(&path, &options) {
-                    Ok(rows) => Box::new(rows),
-                    Err(error) => Box::new(std::iter::once(Err(error.into()))),
-                }
-            },
-        )
-        .take_while(move |row| {
-            let go_on = !broken;
-            broken = matches!(row, Err(RowError::Broken(_)));
-            go_on
-        }))
 }
 
 /// The rows of one file; see [`open`].

@@ -161,7 +161,7 @@ fn evaluate_in(
         golden_name: "reader",
     };
     let run_dir = RunDir::open(&dir.join("run"), 42, Arc::new(Quiet)).unwrap();
-    let result = run_dir.stage("eval", FORMAT, config, &[], |ctx| {
+    let result = run_dir.stage("eval", 1, config, &[], |ctx| {
         run(config, &inputs, golden, ctx)
     });
     match result {

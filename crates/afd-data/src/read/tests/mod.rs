@@ -2,6 +2,8 @@
 
 mod csv;
 
+use std::path::PathBuf;
+
 use std::{fs, io::Write};
 
 use super::*;
@@ -258,23 +260,6 @@ fn other_formats_are_named() {
     assert!(found(&files.write("a.txt", "hello")).contains("supported are JSON Lines"));
     assert!(found(files.0.path()).contains("it is a directory"));
     assert!(found(&files.0.path().join("b.csv")).contains("cannot open"));
-}
-
-#[test]
-fn several_files_follow_each_other_up_to_the_first_broken_one() {
-    let files = Files::new();
-    let good = "{\"prompt\":\"a\",\"completion\":\"b\"}\n";
-    let paths = [
-        files.write("a.jsonl", good),
-        files.write("b.jsonl", format!("{good}{{\n{good}")),
-        files.write("c.jsonl", good),
-    ];
-    let options = ReadOptions::default();
-    let rows: Vec<_> = open_all(&paths, &options).unwrap().collect();
-    let ok = rows.iter().filter(|row| row.is_ok()).count();
-    assert_eq!((ok, rows.len()), (2, 3));
-    let missing = [paths[0].clone(), files.0.path().join("d.jsonl")];
-    assert!(open_all(&missing, &options).is_err());
 }
 
 #[test]
