@@ -36,7 +36,7 @@ pub(crate) struct PipelineArgs {
     /// Override one value of the configuration; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// First stage to run; earlier ones must be finished
+    /// Run this stage and all after it anew
     #[arg(long, value_name = "STAGE")]
     from: Option<String>,
     /// Last stage to run

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -99,8 +99,8 @@ pub(crate) struct ModelArgs {
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Sequences run at a time.
-    #[arg(long, default_value_t = 64)]
-    pub(crate) batch_size: usize,
+    #[arg(long, default_value = "64")]
+    pub(crate) batch_size: NonZeroUsize,
     /// A file instead of standard output.
     #[arg(long)]
     pub(crate) output: Option<PathBuf>,
@@ -116,8 +116,8 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     /// Answers per prompt.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) num_generations: usize,
+    #[arg(long, default_value = "1")]
+    pub(crate) num_generations: NonZeroUsize,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use afd_backend::device;
-use afd_data::{PrepareConfig, Tokenizer};
+use afd_data::Tokenizer;
 use afd_eval::EvalInputs;
 use afd_model::Scorer;
 use afd_policy::{best_of_n, sample};
@@ -70,6 +70,10 @@ fn stages(config: &Config, run: &RunDir, steps: &Steps) -> Result<(), Stopped> {
 
     let mut pairs_of = Vec::new();
     for source in PairSource::ALL {
+        // Demonstrations are all the method needs; preferences are for comparison.
+        if source == PairSource::Preference && !rows::hold_preferences(&reward_prompts)? {
+            continue;
+        }
         let name = source.name();
         let inputs = PairInputs {
             examples: reward_prompts.clone(),
@@ -120,13 +124,13 @@ fn stages(config: &Config, run: &RunDir, steps: &Steps) -> Result<(), Stopped> {
     let mut rankers = Vec::new();
     for (name, reward_model) in &reward_models {
         let inputs = [reward_model, &test_sft];
-        let scores = steps.stage(run, &format!("scores/{name}"), &(), &inputs, |ctx| {
+        let scores = steps.stage(run, &format!("scores/{name}"), &batch, &inputs, |ctx| {
             score::run(reward_model.path(), &samples, batch, device, ctx)
         })?;
         rankers.push((name.clone(), scores));
     }
-    let inputs = [&initial, &sft, &test_sft];
-    let scores = steps.stage(run, "scores/closed-form", &(), &inputs, |ctx| {
+    let inputs = [&initial, &test_sft];
+    let scores = steps.stage(run, "scores/closed-form", &batch, &inputs, |ctx| {
         closed_form::run(initial.path(), &samples, batch, device, ctx)
     })?;
     rankers.push(("closed-form".to_owned(), scores));
@@ -156,7 +160,8 @@ fn stages(config: &Config, run: &RunDir, steps: &Steps) -> Result<(), Stopped> {
     inputs.extend([&data, &test_init]);
     inputs.extend(reward_models.iter().map(|(_, model)| model));
     inputs.extend(golden.as_ref());
-    steps.stage(run, "eval", &(&config.eval, golden_name), &inputs, |ctx| {
+    let key = (&config.eval, golden_name, golden.as_ref().map(|_| batch));
+    steps.stage(run, "eval", &key, &inputs, |ctx| {
         let inputs = EvalInputs {
             test: &test_prompts,
             init_samples: &test_init.file(sample::SAMPLES),
@@ -193,17 +198,12 @@ fn prepare_data(
         (data.max_prompt_length, data.max_completion_length),
         (data.min_completion_length, &config.read),
         (data.source == DataSource::World).then_some(&config.world),
+        // Rows are told by the file's name, and its ending may pick the reader.
+        data.path.file_name().map(|name| name.to_string_lossy()),
     );
     steps.stage(run, "data", &key, &inputs, |ctx: &StageContext| {
         let tokenizer = Tokenizer::load(initial.path())?;
-        let prepare = PrepareConfig {
-            seed: ctx.seed(),
-            split: data.split.clone(),
-            max_rows: data.max_rows.clone(),
-            max_prompt_tokens: data.max_prompt_length,
-            max_completion_tokens: data.max_completion_length,
-            min_completion_tokens: data.min_completion_length,
-        };
+        let prepare = data.prepare(ctx.seed());
         match data.source {
             DataSource::World => {
                 let rows = rows::world(&config.world, ctx.seed()).map(Ok);

@@ -1,7 +1,9 @@
 //! The synthetic world as a source of rows and as a golden scorer.
 
+use std::path::Path;
+
 use afd_data::{
-    records::Example,
+    records::{Example, read_jsonl},
     world::{World, golden_reward},
 };
 use afd_model::Scorer;
@@ -44,6 +46,16 @@ pub(crate) fn world(config: &WorldConfig, seed: u64) -> impl Iterator<Item = Exa
             source: format!("world:{index}"),
         })
     })
+}
+
+/// Whether any row of a file of [`Example`]s prefers one answer to another.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn hold_preferences(path: &Path) -> Result<bool, afd_data::Error> {
+    let examples: Vec<Example> = read_jsonl(path)?;
+    let is_preference = |row: &Example| row.chosen.is_some() && row.rejected.is_some();
+    Ok(examples.iter().any(is_preference))
 }
 
 /// The world's exact reward, which nothing is trained on.

@@ -10,9 +10,31 @@ use crate::error::Error;
 /// Raised when the code of a stage changes what it writes, so that older results are made anew.
 const FORMAT: u32 = 1;
 
-/// The stages' names or leading parts, in the order of the pipeline.
-pub(crate) const NAMES: [&str; 8] = [
-    "data", "sft", "samples", "pairs", "reward", "scores", "policy", "eval",
+/// All stages in the order of the pipeline; those of the judge run only when it is asked for.
+pub(crate) const NAMES: [&str; 23] = [
+    "data",
+    "sft",
+    "samples/init-reward",
+    "samples/sft-reward",
+    "samples/init",
+    "samples/sft",
+    "pairs/init-sft",
+    "pairs/init-demo",
+    "pairs/sft-demo",
+    "pairs/preference",
+    "pairs/judge",
+    "reward/init-sft",
+    "reward/init-demo",
+    "reward/sft-demo",
+    "reward/preference",
+    "reward/judge",
+    "scores/init-sft",
+    "scores/init-demo",
+    "scores/sft-demo",
+    "scores/preference",
+    "scores/closed-form",
+    "policy/best-of-n",
+    "eval",
 ];
 
 /// Where to stop.

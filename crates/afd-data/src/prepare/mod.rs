@@ -47,7 +47,7 @@ impl Default for PrepareConfig {
 
 /// Fractions of the prompts, which sum to 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct SplitFractions {
     /// For supervised fine-tuning.
     pub sft: f64,

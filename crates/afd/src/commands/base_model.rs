@@ -3,7 +3,7 @@
 //! The corpus is what mediocre answerers say, the tokenizer a byte-level BPE learned from
 //! it, the model a small Llama trained on prompt and answer alike.
 
-use std::{env, fs, path::Path};
+use std::{fs, path::Path};
 
 use afd_backend::device;
 use afd_data::{
@@ -47,8 +47,15 @@ pub(crate) struct Shape {
 }
 
 pub(crate) fn run(config: &Path, output: &Path, run_dir: &Path) -> Result<(), Error> {
-    let recipe = Recipe::load(config, &Overrides::new(env::vars(), &[])?)?;
+    let recipe = Recipe::load(config, &Overrides::new(super::environment(), &[])?)?;
     let device = device::open(&recipe.device)?;
+    let io = |source| Error::Io {
+        action: "write",
+        path: output.into(),
+        source,
+    };
+    // Better now than after the training.
+    fs::create_dir_all(output).map_err(io)?;
     let run = RunDir::open(run_dir, recipe.seed, observer::for_terminal())?;
 
     let corpus = run.stage("corpus", 1, &recipe.corpus, &[], |ctx| {
@@ -93,12 +100,6 @@ pub(crate) fn run(config: &Path, output: &Path, run_dir: &Path) -> Result<(), Er
         Ok::<(), Error>(())
     })?;
 
-    let io = |source| Error::Io {
-        action: "write",
-        path: output.into(),
-        source,
-    };
-    fs::create_dir_all(output).map_err(io)?;
     for entry in fs::read_dir(model.path()).map_err(io)? {
         let entry = entry.map_err(io)?;
         let name = entry.file_name();

@@ -15,7 +15,6 @@ pub(crate) fn run(args: &ChatArgs) -> Result<(), Error> {
     // The policy must not speak for the human.
     config.stop_strings.push(HUMAN.to_owned());
     config
-        .params()
         .check()
         .map_err(|error| Error::Usage(error.to_string()))?;
     let tokenizer = Tokenizer::load(&args.model.model)?;

@@ -1,12 +1,10 @@
 //! `afd check`: what a configuration resolves to, or everything that is wrong with it.
 
-use super::load_config;
+use super::{load_config, print};
 use crate::{args::ConfigArgs, error::Error};
 
-#[allow(clippy::print_stdout, reason = "this is the command's result")]
 pub(crate) fn run(args: &ConfigArgs) -> Result<(), Error> {
     let config = load_config(args)?;
     afd_backend::device::open(&config.device)?;
-    print!("{}", config.resolved);
-    Ok(())
+    print(&config.resolved)
 }

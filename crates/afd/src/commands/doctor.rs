@@ -5,15 +5,18 @@ use std::{thread::available_parallelism, time::Instant};
 use afd_backend::device;
 use burn::Tensor;
 
+use super::print;
 use crate::error::Error;
 
 /// Side of the square matrices of the speed figure.
 const SIDE: usize = 512;
 
-#[allow(clippy::print_stdout, reason = "this is the command's result")]
 pub(crate) fn run() -> Result<(), Error> {
-    println!("afd {}", env!("CARGO_PKG_VERSION"));
-    println!("threads {}", available_parallelism().map_or(1, usize::from));
+    let threads = available_parallelism().map_or(1, usize::from);
+    print(&format!(
+        "afd {}\nthreads {threads}\n",
+        env!("CARGO_PKG_VERSION")
+    ))?;
     for name in device::available() {
         let device = device::open(name)?;
         let matrix = Tensor::<2>::ones([SIDE, SIDE], &device);
@@ -36,7 +39,9 @@ pub(crate) fn run() -> Result<(), Error> {
         let flops = 2.0 * (SIDE as f64).powi(3) * f64::from(times);
         let speed = flops / start.elapsed().as_secs_f64() / 1e9;
         let verdict = if works { "works" } else { "computes wrongly" };
-        println!("{name:<8} {verdict}, f32 matmul {SIDE}x{SIDE}: {speed:.0} GFLOP/s");
+        print(&format!(
+            "{name:<8} {verdict}, f32 matmul {SIDE}x{SIDE}: {speed:.0} GFLOP/s\n"
+        ))?;
     }
     Ok(())
 }

@@ -11,9 +11,8 @@ use crate::{args::GenerateArgs, error::Error};
 
 pub(crate) fn run(args: &GenerateArgs) -> Result<(), Error> {
     let device = device::open(&args.model.device)?;
-    let config = sampling(&args.sampling, args.model.batch_size);
+    let config = sampling(&args.sampling, args.model.batch_size.get());
     config
-        .params()
         .check()
         .map_err(|error| Error::Usage(error.to_string()))?;
     let rows = json_rows::read(&args.prompts)?;
@@ -23,7 +22,28 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), Error> {
         .collect::<Result<Vec<String>, Error>>()?;
     let tokenizer = Tokenizer::load(&args.model.model)?;
     let model = sample::load(&args.model.model, &tokenizer, &device)?;
-    let requests = sample::requests(&tokenizer, &texts, args.num_generations, args.model.seed)?;
+    let requests = sample::requests(
+        &tokenizer,
+        &texts,
+        args.num_generations.get(),
+        args.model.seed,
+    )?;
+
+    let (new, context) = (
+        args.sampling.max_new_tokens,
+        model.config().max_position_embeddings,
+    );
+    for (row, request) in rows.iter().zip(&requests) {
+        let tokens = request.prompt_ids.len();
+        let message = match tokens {
+            0 => "`prompt` is empty: there is nothing to continue".to_owned(),
+            _ if tokens + new > context => format!(
+                "`prompt` has {tokens} tokens; with {new} new ones it exceeds the model's context of {context}: shorten it or lower --max-new-tokens"
+            ),
+            _ => continue,
+        };
+        return Err(json_rows::problem(&args.prompts, row.line, message));
+    }
 
     let mut answers: Vec<Vec<Sample>> = texts.iter().map(|_| Vec::new()).collect();
     for batch in plan_batches(&requests, config.generation_batch_size) {

@@ -1,8 +1,8 @@
 //! JSON Lines in, JSON Lines out, keeping what a command does not know.
 
 use std::{
-    fs::File,
-    io::{BufRead, BufReader, BufWriter, Write, stdout},
+    fs::{self, File},
+    io::{BufRead, BufReader},
     path::Path,
 };
 
@@ -78,15 +78,15 @@ pub(crate) fn write<T: serde::Serialize>(output: Option<&Path>, rows: &[T]) -> R
         bytes.push(b'\n');
     }
     match output {
-        Some(path) => Ok(write_atomic(path, &bytes)?),
-        None => {
-            let mut out = BufWriter::new(stdout().lock());
-            let written = out.write_all(&bytes).and_then(|()| out.flush());
-            written.map_err(|source| Error::Io {
+        // A pipe or a device cannot be replaced, only written to.
+        Some(path) if path.exists() && !path.is_file() => {
+            fs::write(path, &bytes).map_err(|source| Error::Io {
                 action: "write",
-                path: "standard output".into(),
+                path: path.into(),
                 source,
             })
         }
+        Some(path) => Ok(write_atomic(path, &bytes)?),
+        None => super::print_bytes(&bytes),
     }
 }

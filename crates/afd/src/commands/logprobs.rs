@@ -16,6 +16,10 @@ pub(crate) fn run(args: &LogprobsArgs) -> Result<(), Error> {
     let tokenizer = Tokenizer::load(&model_args.model)?;
     let model = sample::load(&model_args.model, &tokenizer, &device)?;
 
+    let (context, vocab_size) = (
+        model.config().max_position_embeddings,
+        model.config().vocab_size,
+    );
     let mut ids: Vec<(Vec<u32>, usize)> = Vec::new();
     for row in &rows {
         let mut sequence = tokenizer.encode_prompt(row.text(input, "prompt")?)?;
@@ -40,6 +44,19 @@ pub(crate) fn run(args: &LogprobsArgs) -> Result<(), Error> {
         if sequence.len() == prompt_len {
             return Err(problem(input, row.line, "the answer is empty".into()));
         }
+        if sequence.len() > context {
+            let tokens = sequence.len();
+            let message = format!(
+                "prompt and answer have {tokens} tokens, more than the model's context of {context}"
+            );
+            return Err(problem(input, row.line, message));
+        }
+        if let Some(id) = sequence.iter().find(|id| **id as usize >= vocab_size) {
+            let message = format!(
+                "token id {id} is not below the model's vocabulary of {vocab_size}; the ids are another tokenizer's"
+            );
+            return Err(problem(input, row.line, message));
+        }
         ids.push((sequence, prompt_len));
     }
     let sequences: Vec<Sequence<'_>> = ids
@@ -49,7 +66,7 @@ pub(crate) fn run(args: &LogprobsArgs) -> Result<(), Error> {
             prompt_len: *prompt_len,
         })
         .collect();
-    let log_probs = model.score_log_probs(&sequences, model_args.batch_size)?;
+    let log_probs = model.score_log_probs(&sequences, model_args.batch_size.get())?;
     for ((row, (ids, prompt_len)), log_probs) in rows.iter_mut().zip(&ids).zip(log_probs) {
         let mut set = |key: &str, value: Value| row.fields.insert(key.into(), value);
         set("prompt_ids", json!(ids[..*prompt_len]));

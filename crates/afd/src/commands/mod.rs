@@ -11,7 +11,10 @@ pub(crate) mod pipeline;
 pub(crate) mod report;
 pub(crate) mod score;
 
-use std::env;
+use std::{
+    env,
+    io::{Write, stdout},
+};
 
 use crate::{
     args::{ConfigArgs, SamplingArgs},
@@ -22,14 +25,39 @@ use crate::{
 /// The configuration a command was given: file, environment, flags.
 fn load_config(args: &ConfigArgs) -> Result<Config, Error> {
     let mut set = args.set.clone();
-    let device = args.device.clone().or_else(|| env::var("AFD_DEVICE").ok());
-    if let Some(device) = device {
+    if let Some(device) = &args.device {
         set.push(format!("device={device:?}"));
     }
     Ok(Config::load(
         &args.config,
-        &Overrides::new(env::vars(), &set)?,
+        &Overrides::new(environment(), &set)?,
     )?)
+}
+
+/// The environment; unlike `env::vars` it survives a variable that is not Unicode.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    env::vars_os().map(|(name, value)| {
+        let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        (text(name), text(value))
+    })
+}
+
+/// Writes a command's result to standard output.
+fn print(text: &str) -> Result<(), Error> {
+    print_bytes(text.as_bytes())
+}
+
+/// [`print`] for what is text already encoded. Whoever stopped reading has enough.
+fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
+    let mut out = stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Io {
+            action: "write",
+            path: "standard output".into(),
+            source,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Sampling flags as a sampling configuration.

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::load_config;
 use crate::{
     args::PipelineArgs,
-    config::Config,
+    config::{Config, Golden},
     error::Error,
     observer, pipeline,
     steps::{NAMES, Steps, covers},
@@ -20,11 +20,9 @@ pub(crate) fn run(args: &PipelineArgs, stage: Option<&str>) -> Result<(), Error>
     let config = load_config(&args.config)?;
     device::open(&config.device)?;
     let until = stage.or(args.until.as_deref());
-    for name in until.iter().copied().chain(args.from.as_deref()) {
-        known(name)?;
-    }
-    for name in &args.force {
-        known(name)?;
+    let asked = until.into_iter().chain(args.from.as_deref());
+    for name in asked.chain(args.force.iter().map(String::as_str)) {
+        known(name, &config)?;
     }
 
     let root = args.run_dir.clone().unwrap_or_else(|| default_dir(args));
@@ -33,8 +31,7 @@ pub(crate) fn run(args: &PipelineArgs, stage: Option<&str>) -> Result<(), Error>
         run.force(name);
     }
     if let Some(from) = &args.from {
-        run.force(from);
-        let later = NAMES.iter().skip_while(|name| !covers(name, from)).skip(1);
+        let later = NAMES.iter().skip_while(|name| !covers(from, name));
         later.for_each(|name| run.force(name));
     }
     run.write_file("config.toml", config.resolved.as_bytes())?;
@@ -46,13 +43,19 @@ pub(crate) fn run(args: &PipelineArgs, stage: Option<&str>) -> Result<(), Error>
     Ok(())
 }
 
-fn known(stage: &str) -> Result<(), Error> {
-    if NAMES.iter().any(|name| covers(name, stage)) {
+/// Whether this configuration has the stage, or the group of stages.
+fn known(stage: &str, config: &Config) -> Result<(), Error> {
+    let judged = config.golden.golden == Golden::Judge;
+    let names = NAMES
+        .iter()
+        .filter(|name| judged || !name.ends_with("/judge"));
+    let names: Vec<&str> = names.copied().collect();
+    if names.iter().any(|name| covers(stage, name)) {
         return Ok(());
     }
     Err(Error::Usage(format!(
         "there is no stage `{stage}`; the stages are {}",
-        NAMES.join(", ")
+        names.join(", ")
     )))
 }
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use super::print;
 use crate::error::Error;
 
-#[allow(clippy::print_stdout, reason = "this is the command's result")]
 pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
     let eval = run_dir.join("eval");
     if !eval.join("summary.json").is_file() {
@@ -15,8 +15,10 @@ pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
         )));
     }
     let summary = afd_eval::load_summary(&eval.join("summary.json"))?;
-    println!("{}", afd_eval::terminal_table(&summary));
-    println!("report: {}", eval.join("report.html").display());
-    println!("        {}", eval.join("report.md").display());
-    Ok(())
+    print(&format!(
+        "{}\nreport: {}\n        {}\n",
+        afd_eval::terminal_table(&summary),
+        eval.join("report.html").display(),
+        eval.join("report.md").display()
+    ))
 }

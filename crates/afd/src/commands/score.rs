@@ -17,8 +17,16 @@ pub(crate) fn run(args: &RowArgs) -> Result<(), Error> {
             Ok((text("prompt")?, text("completion")?))
         })
         .collect::<Result<Vec<_>, Error>>()?;
-    let scorer = ClassifierScorer::load(&args.model.model, args.model.batch_size, &device)?;
-    let (scores, _) = scorer.logits(&pairs)?;
+    let scorer = ClassifierScorer::load(&args.model.model, args.model.batch_size.get(), &device)?;
+    let (scores, _) = scorer.logits(&pairs).map_err(|error| match error {
+        afd_reward::Error::TooLong { number, context } => {
+            let message = format!(
+                "prompt, answer and end token exceed the reward model's context of {context} tokens; shorten the row or leave it out"
+            );
+            json_rows::problem(&args.input, rows[number - 1].line, message)
+        }
+        error => error.into(),
+    })?;
     for (row, score) in rows.iter_mut().zip(scores) {
         row.fields.insert("score".into(), json!(score));
     }

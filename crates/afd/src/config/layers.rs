@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, absolute},
 };
 
 use toml::{Table, Value};
@@ -20,8 +20,11 @@ pub(crate) struct Overrides {
 /// Environment variables with this prefix set keys: `AFD__SFT__LEARNING_RATE`.
 const PREFIX: &str = "AFD__";
 
+/// The one key with a short variable of its own.
+const DEVICE: &str = "AFD_DEVICE";
+
 impl Overrides {
-    /// Takes `AFD__SECTION__KEY` variables and then `key=value` flags.
+    /// Takes `AFD__SECTION__KEY` and `AFD_DEVICE` variables and then `key=value` flags.
     ///
     /// # Errors
     /// A flag without `=`.
@@ -31,15 +34,22 @@ impl Overrides {
     ) -> Result<Self, ConfigError> {
         let mut entries: Vec<_> = env
             .filter_map(|(name, value)| {
-                let key = name.strip_prefix(PREFIX)?.to_lowercase().replace("__", ".");
+                let key = match name.strip_prefix(PREFIX) {
+                    Some(key) => key.to_lowercase().replace("__", "."),
+                    None if name == DEVICE => "device".to_owned(),
+                    None => return None,
+                };
                 Some((name, key, value))
             })
             .collect();
         entries.sort();
         for flag in set {
             let Some((key, value)) = flag.split_once('=') else {
-                let message = format!("`--set {flag}` is not of the form key=value");
-                return Err(ConfigError::file(Path::new("--set"), message));
+                let message = "is not of the form key=value".to_owned();
+                return Err(ConfigError::file(
+                    Path::new(&format!("--set {flag}")),
+                    message,
+                ));
             };
             entries.push((
                 format!("--set {flag}"),
@@ -88,7 +98,12 @@ impl Layers {
     fn add_file(&mut self, path: &Path, seen: &mut Vec<PathBuf>) -> Result<(), ConfigError> {
         let canonical = fs::canonicalize(path).unwrap_or_else(|_| path.into());
         if seen.contains(&canonical) {
-            return Err(ConfigError::file(path, "extends itself".into()));
+            let chain: Vec<_> = seen.iter().map(|p| p.display().to_string()).collect();
+            let message = format!(
+                "extends itself, by way of {}; remove one `extends`",
+                chain.join(", ")
+            );
+            return Err(ConfigError::file(path, message));
         }
         seen.push(canonical);
         let text = fs::read_to_string(path)
@@ -98,7 +113,7 @@ impl Layers {
                 text[..span.start.min(text.len())].matches('\n').count() + 1
             });
             let place = PathBuf::from(format!("{}:{line}", path.display()));
-            ConfigError::file(&place, error.message().to_owned())
+            ConfigError::file(&place, format!("not TOML: {}", error.message()))
         })?;
         let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
         match table.remove("extends") {
@@ -119,8 +134,7 @@ impl Layers {
                 None => path.display().to_string(),
             };
             let base = base.clone();
-            self.origins.insert(key.clone(), Origin { place, base });
-            insert(&mut self.table, &key, value);
+            self.put(&key, value, Origin { place, base });
         }
         Ok(())
     }
@@ -131,12 +145,22 @@ impl Layers {
         for (key, value) in leaves {
             let place = origin.to_owned();
             let base = PathBuf::new();
-            self.origins.insert(key.clone(), Origin { place, base });
-            insert(&mut self.table, &key, value);
+            self.put(&key, value, Origin { place, base });
         }
     }
 
-    /// Makes the paths under `keys` relative to the file they stand in.
+    fn put(&mut self, key: &str, value: Value, origin: Origin) {
+        if !value.is_table() {
+            // What stood below the key is gone with the table it was in.
+            let below = format!("{key}.");
+            self.origins.retain(|known, _| !known.starts_with(&below));
+        }
+        self.origins.insert(key.to_owned(), origin);
+        insert(&mut self.table, key, value);
+    }
+
+    /// Makes the paths under `keys` absolute, so that the resolved file means the same
+    /// wherever it is put: those of a file start there, others at the working directory.
     pub(crate) fn resolve_paths(&mut self, keys: &[&str]) {
         for key in keys {
             let base = self.origins.get(*key).map(|origin| origin.base.clone());
@@ -149,9 +173,9 @@ impl Layers {
                     });
             if let (Some(base), Err(Some(path))) = (base, value)
                 && !path.is_empty()
-                && !base.as_os_str().is_empty()
             {
-                *path = base.join(&*path).display().to_string();
+                let joined = base.join(&*path);
+                *path = absolute(&joined).unwrap_or(joined).display().to_string();
             }
         }
     }
@@ -191,10 +215,10 @@ fn parse(text: &str) -> Value {
         .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// Every value that is not a table, with its dotted key.
+/// Every value that is not a table or is an empty one, with its dotted key.
 fn flatten(prefix: &str, value: Value, leaves: &mut Vec<(String, Value)>) {
     match value {
-        Value::Table(table) => {
+        Value::Table(table) if !table.is_empty() || prefix.is_empty() => {
             for (key, value) in table {
                 let key = match prefix {
                     "" => key,
@@ -207,9 +231,11 @@ fn flatten(prefix: &str, value: Value, leaves: &mut Vec<(String, Value)>) {
     }
 }
 
-/// Puts `value` under a dotted key; a plain value in the way gives place to a table.
+/// Puts `value` under a dotted key; a plain value in the way gives place to a table. An empty
+/// table, such as a section without keys, takes nothing away.
 fn insert(table: &mut Table, key: &str, value: Value) {
     match key.split_once('.') {
+        None if value.is_table() && table.get(key).is_some_and(Value::is_table) => {}
         None => {
             table.insert(key.to_owned(), value);
         }
@@ -234,6 +260,9 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
         let line = line.trim();
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.split(']').next()) {
             section = name.trim().to_owned();
+            if section == key {
+                return Some(index + 1);
+            }
             continue;
         }
         let Some((name, _)) = line.split_once('=') else {

@@ -7,11 +7,12 @@ mod fields;
 mod layers;
 mod problem;
 mod recipe;
+mod rules;
 mod sections;
 
 use std::path::{Path, PathBuf};
 
-use afd_data::{ReadOptions, SplitCaps, SplitFractions};
+use afd_data::{PrepareConfig, ReadOptions, SplitCaps, SplitFractions};
 use afd_eval::EvalConfig;
 use afd_policy::{BestOfNConfig, SampleConfig};
 use afd_reward::RewardConfig;
@@ -70,6 +71,20 @@ pub(crate) struct DataConfig {
     pub(crate) max_completion_length: usize,
     /// Shortest answer, in tokens.
     pub(crate) min_completion_length: usize,
+}
+
+impl DataConfig {
+    /// The data crate's view of these settings.
+    pub(crate) fn prepare(&self, seed: u64) -> PrepareConfig {
+        PrepareConfig {
+            seed,
+            split: self.split.clone(),
+            max_rows: self.max_rows.clone(),
+            max_prompt_tokens: self.max_prompt_length,
+            max_completion_tokens: self.max_completion_length,
+            min_completion_tokens: self.min_completion_length,
+        }
+    }
 }
 
 /// Where rows come from.
@@ -194,103 +209,6 @@ impl Config {
             .map(|(key, problem)| layers.locate(&key, problem))
             .collect();
         Err(ConfigError::new(path, located))
-    }
-
-    /// Every value out of range or out of step with another, by key.
-    fn problems(&self) -> Vec<(String, String)> {
-        let mut problems: Vec<(String, String)> = Vec::new();
-        let mut section = |name: &str, found: Vec<(&'static str, &'static str)>| {
-            problems.extend(
-                found
-                    .into_iter()
-                    .map(|(key, rule)| (format!("{name}.{key}"), format!("must be {rule}"))),
-            );
-        };
-        section("sft", self.sft.1.problems());
-        section("reward", self.reward.1.problems());
-        section("reward", self.reward.0.problems());
-        let mut require = |fits: bool, key: &str, problem: &str| {
-            if !fits {
-                problems.push((key.into(), problem.into()));
-            }
-        };
-        let (data, world, golden) = (&self.data, &self.world, &self.golden);
-        let is_dial = |value: f64| (0.0..=1.0).contains(&value);
-        require(
-            is_dial(world.quality),
-            "world.quality",
-            "must be between 0 and 1",
-        );
-        require(
-            is_dial(world.heterogeneity),
-            "world.heterogeneity",
-            "must be between 0 and 1",
-        );
-        require(
-            data.source != DataSource::World || world.rows > 0,
-            "world.rows",
-            "must be 1 or more",
-        );
-        require(
-            data.source != DataSource::File || !data.path.as_os_str().is_empty(),
-            "data.path",
-            "is empty; give the file, for example by --set data.path=FILE",
-        );
-        require(
-            golden.golden != Golden::World || data.source == DataSource::World,
-            "eval.golden",
-            "cannot be \"world\" when data.source is \"file\"; take \"judge\" or \"classifier\"",
-        );
-        require(
-            golden.golden != Golden::Judge || data.split.judge > 0.0,
-            "data.split.judge",
-            "must be above 0 for eval.golden = \"judge\"",
-        );
-        require(
-            golden.golden != Golden::Classifier || !golden.golden_path.as_os_str().is_empty(),
-            "eval.golden_path",
-            "is empty; give the directory of a sequence classifier",
-        );
-        let counts = &self.generations;
-        for (key, value) in [
-            (
-                "sample.reward_num_generations",
-                counts.reward_num_generations,
-            ),
-            ("sample.init_num_generations", counts.init_num_generations),
-            ("sample.test_num_generations", counts.test_num_generations),
-            (
-                "sample.generation_batch_size",
-                self.sample.generation_batch_size,
-            ),
-        ] {
-            require(value > 0, key, "must be 1 or more");
-        }
-        require(
-            (1..=counts.test_num_generations).contains(&self.best_of_n.n),
-            "best_of_n.n",
-            "must be between 1 and sample.test_num_generations",
-        );
-        require(
-            self.eval
-                .n
-                .iter()
-                .all(|&n| n <= counts.test_num_generations),
-            "eval.n",
-            "must not exceed sample.test_num_generations",
-        );
-        if let Err(error) = self.sample.params().check() {
-            problems.push(("sample".into(), error.to_string()));
-        }
-        if !self.sample.params().is_unmodified() {
-            problems.push((
-                "sample".into(),
-                "must be temperature 1, top_k 0, top_p 1, min_p 0, repetition_penalty 1: log-ratios of a truncated sampler are infinite where supports differ".into(),
-            ));
-        }
-        let eval = self.eval.problems().into_iter();
-        problems.extend(eval.map(|(key, problem)| (format!("eval.{key}"), problem)));
-        problems
     }
 }
 

@@ -28,9 +28,19 @@ impl<'a> Sections<'a> {
     pub(crate) fn read<T: DeserializeOwned>(&mut self, section: &'static str) -> Option<T> {
         let names = fields::names::<T>();
         self.known.entry(section).or_default().extend(names);
-        let table = match section {
-            "" => Some(&self.layers.table),
-            _ => self.layers.table.get(section).and_then(Value::as_table),
+        let table = match (section, self.layers.table.get(section)) {
+            ("", _) => Some(&self.layers.table),
+            (_, None) => None,
+            (_, Some(Value::Table(table))) => Some(table),
+            (_, Some(other)) => {
+                let message = format!("must be a table, but is {other}");
+                let problem = self.layers.locate(section, message);
+                // Several structs may share the table.
+                if !self.problems.contains(&problem) {
+                    self.problems.push(problem);
+                }
+                return None;
+            }
         };
         let own: toml::Table = table
             .into_iter()
@@ -38,16 +48,28 @@ impl<'a> Sections<'a> {
             .filter(|(key, _)| names.contains(&key.as_str()))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
-        match Value::Table(own).try_into::<T>() {
-            Ok(value) => Some(value),
-            Err(error) => {
+        let error = match Value::Table(own.clone()).try_into::<T>() {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        // serde stops at the first mistake; a key on its own shows whether it is one.
+        let mut mistyped = false;
+        for entry in own {
+            let alone = Value::Table(toml::Table::from_iter([entry]));
+            if let Err(error) = alone.try_into::<T>()
+                && missing(names, &error).is_none()
+            {
                 self.explain(section, names, &error);
-                None
+                mistyped = true;
             }
         }
+        if !mistyped {
+            self.explain(section, names, &error);
+        }
+        None
     }
 
-    /// Turns serde's complaint into problems, one for each missing or mistyped key.
+    /// Turns serde's complaint about a missing or mistyped key into a problem.
     fn explain(&mut self, section: &str, names: &[&str], error: &toml::de::Error) {
         let message = error.message();
         let text = error.to_string();
@@ -55,11 +77,8 @@ impl<'a> Sections<'a> {
         let key = text
             .lines()
             .find_map(|line| line.trim().strip_prefix("in `")?.strip_suffix('`'));
-        let missing = message
-            .strip_prefix("missing field `")
-            .and_then(|rest| rest.split('`').next());
-        let (key, message) = match (missing, key) {
-            (Some(field), None) if names.contains(&field) => (
+        let (key, message) = match (missing(names, error), key) {
+            (Some(field), None) => (
                 field.to_owned(),
                 "is missing; every value that affects a result stands in the file".to_owned(),
             ),
@@ -106,6 +125,12 @@ impl<'a> Sections<'a> {
             false => Err(ConfigError::new(self.layers.path(), self.problems)),
         }
     }
+}
+
+/// The field of the struct itself that an error says is missing.
+fn missing<'e>(names: &[&str], error: &'e toml::de::Error) -> Option<&'e str> {
+    let rest = error.message().strip_prefix("missing field `")?;
+    rest.split('`').next().filter(|name| names.contains(name))
 }
 
 fn join(section: &str, key: &str) -> String {

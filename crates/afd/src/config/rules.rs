@@ -1,0 +1,174 @@
+//! What the types of a configuration cannot say: values out of range or out of step.
+
+use std::path::Path;
+
+use afd_model::{DecoderConfig, Head};
+
+use super::{Config, DataSource, Golden};
+
+/// Gathers problems: the key and what is wrong with it.
+#[derive(Default)]
+struct Rules(Vec<(String, String)>);
+
+impl Config {
+    /// Every value out of range or out of step with another, by key.
+    pub(super) fn problems(&self) -> Vec<(String, String)> {
+        let mut rules = Rules::default();
+        for (section, found) in [
+            ("sft", self.sft.1.problems()),
+            ("reward", self.reward.1.problems()),
+            ("reward", self.reward.0.problems()),
+        ] {
+            for (key, rule) in found {
+                rules.add(&format!("{section}.{key}"), format!("must be {rule}"));
+            }
+        }
+        self.check_data(&mut rules);
+        self.check_paths(&mut rules);
+        self.check_lengths(&mut rules);
+        self.check_sampling(&mut rules);
+        for (key, problem) in self.eval.problems() {
+            rules.add(&format!("eval.{key}"), problem);
+        }
+        rules.0
+    }
+
+    fn check_data(&self, rules: &mut Rules) {
+        let (data, world) = (&self.data, &self.world);
+        for (key, dial) in [
+            ("world.quality", world.quality),
+            ("world.heterogeneity", world.heterogeneity),
+        ] {
+            rules.require((0.0..=1.0).contains(&dial), key, "must be between 0 and 1");
+        }
+        rules.require(
+            data.source != DataSource::World || world.rows > 0,
+            "world.rows",
+            "must be 1 or more",
+        );
+        if let Err(afd_data::Error::Config { key, got, expected }) = data.prepare(0).validate() {
+            let key = key.replace("_tokens", "_length");
+            rules.add(
+                &format!("data.{key}"),
+                format!("is {got}; must be {expected}"),
+            );
+        }
+        let golden = self.golden.golden;
+        rules.require(
+            golden != Golden::World || data.source == DataSource::World,
+            "eval.golden",
+            "cannot be \"world\" when data.source is \"file\"; take \"judge\" or \"classifier\"",
+        );
+        rules.require(
+            golden != Golden::Judge || data.split.judge > 0.0,
+            "data.split.judge",
+            "must be above 0 for eval.golden = \"judge\"",
+        );
+    }
+
+    /// Before hours of work, not after.
+    fn check_paths(&self, rules: &mut Rules) {
+        rules.exists(
+            "model.path",
+            &self.model.path,
+            "give a Hugging Face directory",
+        );
+        if self.data.source == DataSource::File {
+            let remedy = "give the file, for example by --set data.path=FILE";
+            rules.exists("data.path", &self.data.path, remedy);
+        }
+        if self.golden.golden == Golden::Classifier {
+            let (key, path) = ("eval.golden_path", &self.golden.golden_path);
+            let remedy = "give the directory of a sequence classifier";
+            rules.exists(key, path, remedy);
+            if let Ok((_, Head::LanguageModel)) = DecoderConfig::load(path) {
+                rules.add(key, format!("is a language model; {remedy}"));
+            }
+        }
+    }
+
+    /// A checkpoint that cannot be read is told by the stage that reads it.
+    fn check_lengths(&self, rules: &mut Rules) {
+        let Ok((model, _)) = DecoderConfig::load(&self.model.path) else {
+            return;
+        };
+        let context = model.max_position_embeddings;
+        let limit = format!("must not exceed the model's context of {context}");
+        for (key, length) in [
+            ("sft.max_length", self.sft.0.max_length),
+            ("reward.max_length", self.reward.0.max_length),
+        ] {
+            rules.require(length <= context, key, &limit);
+        }
+        let prompt = self.data.max_prompt_length;
+        rules.require(
+            prompt.saturating_add(self.sample.max_completion_length) <= context,
+            "sample.max_completion_length",
+            &format!("and data.max_prompt_length together {limit}"),
+        );
+    }
+
+    fn check_sampling(&self, rules: &mut Rules) {
+        let counts = &self.generations;
+        for (key, value) in [
+            ("reward_num_generations", counts.reward_num_generations),
+            ("init_num_generations", counts.init_num_generations),
+            ("test_num_generations", counts.test_num_generations),
+            ("generation_batch_size", self.sample.generation_batch_size),
+        ] {
+            rules.require(value > 0, &format!("sample.{key}"), "must be 1 or more");
+        }
+        rules.require(
+            (1..=counts.test_num_generations).contains(&self.best_of_n.n),
+            "best_of_n.n",
+            "must be between 1 and sample.test_num_generations",
+        );
+        let mut n = self.eval.n.iter();
+        rules.require(
+            n.all(|&n| n <= counts.test_num_generations),
+            "eval.n",
+            "must not exceed sample.test_num_generations",
+        );
+        let params = self.sample.params();
+        if let Err(afd_model::Error::Sampling {
+            key,
+            found,
+            expected,
+        }) = self.sample.check()
+        {
+            let key = match key {
+                "max_new_tokens" => "max_completion_length",
+                key => key,
+            };
+            let problem = format!("is {found}; must be {expected}");
+            rules.add(&format!("sample.{key}"), problem);
+        } else {
+            rules.require(
+                params.is_unmodified(),
+                "sample",
+                "must be temperature 1, top_k 0, top_p 1, min_p 0, repetition_penalty 1: log-ratios of a truncated sampler are infinite where supports differ",
+            );
+        }
+    }
+}
+
+impl Rules {
+    fn add(&mut self, key: &str, problem: String) {
+        self.0.push((key.to_owned(), problem));
+    }
+
+    fn require(&mut self, fits: bool, key: &str, problem: &str) {
+        if !fits {
+            self.add(key, problem.to_owned());
+        }
+    }
+
+    fn exists(&mut self, key: &str, path: &Path, remedy: &str) {
+        if path.as_os_str().is_empty() {
+            self.add(key, format!("is empty; {remedy}"));
+        } else if !path.exists() {
+            let path = path.display();
+            self.add(key, format!("is `{path}`, which does not exist; {remedy}"));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Kills at any moment: the run goes on, and ends with the same bytes.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Stdio},
+    sync::OnceLock,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use crate::util::{Ends, Run};
+
+/// Longer training, so that there is something to interrupt.
+const LONGER: &str = "
+[sft]
+num_train_epochs = 3
+[sample]
+generation_batch_size = 8
+max_completion_length = 32
+[reward]
+num_train_epochs = 3
+";
+
+/// Long beyond what a whole run takes.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Starts the pipeline; its standard error goes to a file, so that nobody need read it.
+fn start(run: &Run) -> Child {
+    let log = fs::File::create(run.path("log")).unwrap();
+    let mut call = run.pipeline(&[]);
+    call.stdout(Stdio::null()).stderr(log).spawn().unwrap()
+}
+
+/// Waits until `path` is there or the process has ended.
+fn wait_for(path: &Path, child: &mut Child) {
+    let start = Instant::now();
+    while !path.exists() && child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < DEADLINE, "no {}", path.display());
+        sleep(Duration::from_millis(1));
+    }
+}
+
+/// SIGKILL: nothing is cleaned up.
+fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// `eval/summary.json` of a run that nobody interrupted.
+fn undisturbed() -> &'static str {
+    static SUMMARY: OnceLock<String> = OnceLock::new();
+    SUMMARY.get_or_init(|| {
+        let run = Run::new(LONGER);
+        run.pipeline(&[]).succeeds();
+        run.summary()
+    })
+}
+
+#[test]
+fn kills_at_checkpoints_and_between_change_nothing() {
+    let run = Run::new(LONGER);
+    let mut resumed = Vec::new();
+    for moment in [
+        "data",
+        "sft/checkpoint-2",
+        // The same stage again.
+        "sft/checkpoint-6",
+        "samples__sft/samples.partial.jsonl",
+        "reward__init-sft",
+        "reward__init-demo/checkpoint-2",
+        "reward__init-demo/checkpoint-best",
+        "reward__preference/checkpoint-4",
+        "scores__closed-form",
+        "eval",
+    ] {
+        let mut child = start(&run);
+        wait_for(&run.file(".scratch").join(moment), &mut child);
+        kill(child);
+        let log = fs::read_to_string(run.path("log")).unwrap();
+        let lines = log.lines().filter(|line| line.ends_with(" resumed"));
+        resumed.extend(lines.map(str::to_owned));
+    }
+    run.pipeline(&[]).succeeds();
+    assert_eq!(run.summary(), undisturbed());
+    assert_eq!(fs::read_dir(run.file(".scratch")).unwrap().count(), 0);
+    // Whether every moment was met depends on the machine; training is long enough to be.
+    assert!(
+        resumed.iter().any(|line| line.starts_with("sft ")),
+        "{resumed:?}"
+    );
+}
+
+#[test]
+fn kills_at_arbitrary_moments_change_nothing() {
+    let run = Run::new(LONGER);
+    // A linear congruential generator: the same moments every time, as far as clocks go.
+    let mut state: u32 = 7;
+    for _ in 0..12 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let child = start(&run);
+        sleep(Duration::from_millis(u64::from(state >> 16) % 700));
+        kill(child);
+    }
+    run.pipeline(&[]).succeeds();
+    assert_eq!(run.summary(), undisturbed());
+}
+
+#[test]
+fn a_run_has_one_process_at_a_time() {
+    let run = Run::new(LONGER);
+    let mut first = start(&run);
+    wait_for(&run.file(".scratch/sft/checkpoint-2"), &mut first);
+    let root = run.root();
+    let parts = ["in use by another process", root.to_str().unwrap()];
+    run.pipeline(&["--set", "seed=5"]).fails(1, &parts);
+    assert!(first.wait().unwrap().success());
+    let about = fs::read_to_string(run.file("run.json")).unwrap();
+    assert!(about.contains("\"seed\": 0"), "{about}");
+    assert_eq!(run.summary(), undisturbed());
+}
+
+#[test]
+fn a_lost_file_is_told_and_rebuilt_only_when_asked() {
+    let run = Run::finished();
+    let summary = run.summary();
+    fs::remove_file(run.file("reward/init-sft/model.safetensors")).unwrap();
+    let parts = ["reward/init-sft/model.safetensors", "is missing"];
+    run.pipeline(&[])
+        .fails(1, &[&parts[..], &["--force reward/init-sft"]].concat());
+    run.pipeline(&["--force", "reward/init-sft"]).succeeds();
+    assert_eq!(run.summary(), summary);
+}
