@@ -9,6 +9,7 @@ mod error;
 mod observer;
 mod pipeline;
 mod rows;
+mod stages;
 mod steps;
 
 use std::process::ExitCode;

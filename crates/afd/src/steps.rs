@@ -67,6 +67,19 @@ impl Steps {
         }
     }
 
+    /// To be called when all stages are behind.
+    ///
+    /// # Errors
+    /// When the stage to stop at was never met: this data gives it nothing to do.
+    pub(crate) fn finish(&self) -> Result<(), Error> {
+        match &self.until {
+            Some(until) if !self.reached.get() => Err(Error::Usage(format!(
+                "this run has no stage `{until}`: its data hold no preferences"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// [`RunDir::stage`], unless the last wanted stage lies behind.
     pub(crate) fn stage<C: Serialize, E>(
         &self,
