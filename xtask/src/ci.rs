@@ -54,8 +54,8 @@ fn steps() -> Vec<Step> {
             "-D",
             "warnings",
         ])),
-        Step::command(shell::cargo(&["test", "--workspace"])),
         Step::command(doc),
+        Step::command(shell::cargo(&["test", "--workspace"])),
         Step {
             repeat: "cargo deny check".to_owned(),
             run: Box::new(deny),

@@ -9,7 +9,7 @@ use crate::{Error, llama};
 /// Which Hugging Face family a checkpoint belongs to: decides weight names and `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// Llama 1 and 2 style decoders; see [`crate::llama`].
+    /// Llama 1 and 2 style decoders; RMSNorm, rotary positions, SwiGLU.
     Llama,
 }
 

@@ -48,7 +48,7 @@ pub struct Stop<'a> {
     /// Tokens that end an answer.
     pub ids: &'a [u32],
     /// Whether the answer so far ends here, asked after each token: how stop strings are
-    /// found by a caller who can read ids. [`never`] when there are none.
+    /// found by a caller who can read ids. [`never()`] when there are none.
     pub text: &'a dyn Fn(&[u32]) -> bool,
 }
 

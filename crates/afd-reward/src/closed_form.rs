@@ -6,11 +6,11 @@ use afd_data::{
     TokenRow, Tokenizer,
     records::{Sample, read_jsonl},
 };
-use afd_model::{CausalLm, Sequence};
+use afd_model::CausalLm;
 use afd_stage::StageContext;
 use burn::tensor::Device;
 
-use crate::{Error, score::write_scores};
+use crate::{Error, objective::sequence, score::write_scores};
 
 /// Scores every stored answer of the fine-tuned policy with `log π_SFT(y|x) − log π_0(y|x)`.
 ///
@@ -39,13 +39,7 @@ pub fn run(
                 Ok(TokenRow::from_sample(&prompt, &answer.completion_ids))
             })
             .collect::<Result<Vec<TokenRow>, Error>>()?;
-        let sequences: Vec<Sequence<'_>> = rows
-            .iter()
-            .map(|row| Sequence {
-                ids: &row.ids,
-                prompt_len: row.prompt_len,
-            })
-            .collect();
+        let sequences: Vec<_> = rows.iter().map(sequence).collect();
         let initial = model.score_log_probs(&sequences, batch_size)?;
         let sum = |values: &[f32]| values.iter().map(|v| f64::from(*v)).sum::<f64>();
         let scores = answers

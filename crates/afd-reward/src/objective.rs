@@ -78,7 +78,8 @@ impl PairObjective {
     }
 }
 
-fn sequence(row: &TokenRow) -> Sequence<'_> {
+/// A token row as the model crate reads it.
+pub(crate) fn sequence(row: &TokenRow) -> Sequence<'_> {
     Sequence {
         ids: &row.ids,
         prompt_len: row.prompt_len,

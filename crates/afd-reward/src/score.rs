@@ -6,11 +6,11 @@ use afd_data::{
     TokenRow, Tokenizer,
     records::{JsonlWriter, Sample, Scores, read_jsonl},
 };
-use afd_model::{DecoderConfig, Head, Scorer, Sequence, SequenceClassifier};
+use afd_model::{DecoderConfig, Head, Scorer, SequenceClassifier};
 use afd_stage::StageContext;
 use burn::tensor::Device;
 
-use crate::Error;
+use crate::{Error, objective::sequence};
 
 /// The file of [`Scores`] rows in a scoring stage's directory.
 pub const SCORES: &str = "scores.jsonl";
@@ -69,13 +69,7 @@ impl ClassifierScorer {
                 })
             })
             .collect::<Result<Vec<TokenRow>, Error>>()?;
-        let sequences: Vec<Sequence<'_>> = rows
-            .iter()
-            .map(|row| Sequence {
-                ids: &row.ids,
-                prompt_len: row.prompt_len,
-            })
-            .collect();
+        let sequences: Vec<_> = rows.iter().map(sequence).collect();
         let tokens = rows.iter().map(|row| row.ids.len() as u64).sum();
         Ok((self.model.score_all(&sequences, self.batch_size)?, tokens))
     }

@@ -11,7 +11,7 @@ const CHUNK: usize = 1024;
 /// `log softmax(hidden · weight)[target]` in nats, one number per row.
 ///
 /// `hidden` is `[N, D]`, `weight` the output head `[D, V]`, `targets` `[N]`; the result is
-/// `[N]`. Rows are taken [`CHUNK`] at a time, so that inference never holds `[N, V]`.
+/// `[N]`. Rows are taken a thousand or so at a time, so that inference never holds `[N, V]`.
 ///
 /// # Panics
 /// When the shapes disagree.

@@ -47,7 +47,7 @@ fn print(text: &str) -> Result<(), Error> {
     print_bytes(text.as_bytes())
 }
 
-/// [`print`] for what is text already encoded. Whoever stopped reading has enough.
+/// [`print()`] for what is text already encoded. Whoever stopped reading has enough.
 fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
     let mut out = stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {

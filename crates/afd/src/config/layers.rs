@@ -187,7 +187,7 @@ impl Layers {
 
     /// The configuration as one TOML file.
     pub(crate) fn to_toml(&self) -> String {
-        toml::to_string_pretty(&self.table).unwrap_or_default()
+        self.table.to_string()
     }
 
     /// A problem with `key`, placed where the key's value comes from.
