@@ -18,6 +18,10 @@ use args::{Cli, Command};
 use clap::Parser;
 use error::Error;
 
+/// Sampling with the quickstart's model takes 0.95 × the time it takes with the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::from_env("AFD_LOG");
     tracing_subscriber::fmt()
