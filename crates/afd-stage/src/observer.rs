@@ -34,7 +34,7 @@ pub enum Event<'a> {
         done: u64,
         /// How many there are.
         total: u64,
-        /// What is counted, in the plural: "steps", "prompts" …
+        /// What is counted, in the singular: "step", "prompt" …
         unit: &'a str,
         /// A few words on how it goes, such as "loss 2.31"; may be empty.
         note: &'a str,

@@ -125,7 +125,7 @@ pub fn train<M: Module, O: Objective<M>>(
             (valid, means)
         });
         if let Some((valid, means)) = &evaluated {
-            judge(&mut state, valid, means, config, hooks)?;
+            note_evaluation(&mut state, valid, means, config, hooks)?;
         }
         let is_over = is_last || state.stopped;
         if is_over || is_due(step + 1, config.logging_steps) {
@@ -169,7 +169,7 @@ pub fn train<M: Module, O: Objective<M>>(
 }
 
 /// Takes note of an evaluation: whether it is the best, and whether patience is at its end.
-fn judge<M>(
+fn note_evaluation<M>(
     state: &mut TrainerState,
     model: &M,
     means: &[(String, f64)],
