@@ -12,6 +12,7 @@ pub struct Artifact {
     name: String,
     path: PathBuf,
     fingerprint: String,
+    environment: Option<String>,
 }
 
 impl Artifact {
@@ -20,6 +21,7 @@ impl Artifact {
             name: manifest.stage,
             path,
             fingerprint: manifest.fingerprint,
+            environment: manifest.environment,
         }
     }
 
@@ -41,6 +43,11 @@ impl Artifact {
     /// A hash of the content, in hexadecimal: the same wherever and whenever it was made.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// [`Manifest::environment`]; `None` for what no stage wrote.
+    pub fn environment(&self) -> Option<&str> {
+        self.environment.as_deref()
     }
 }
 
@@ -65,6 +72,7 @@ pub fn source_artifact(path: &Path) -> Result<Artifact, Error> {
         name: path.display().to_string(),
         path: path.to_path_buf(),
         fingerprint,
+        environment: None,
     })
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cost::Meter;
+use crate::environment::{self, ENVIRONMENT};
 use crate::manifest::MANIFEST;
 use crate::scratch::{COST, KEY, Scratch};
 use crate::{Cost, Error, Event, Metrics, Observer, fs, seed};
@@ -13,6 +14,7 @@ pub struct StageContext {
     stage: String,
     dir: PathBuf,
     resumed: bool,
+    environment: Option<String>,
     seed: u64,
     metrics: Metrics,
     meter: Meter,
@@ -23,11 +25,13 @@ impl StageContext {
     pub(crate) fn new(
         stage: &str,
         scratch: Scratch,
+        environment: Option<&str>,
         run_seed: u64,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, Error> {
         Ok(Self {
             stage: stage.to_owned(),
+            environment: environment::note(&scratch.dir, environment)?,
             metrics: Metrics::open(&scratch.dir.join("metrics.jsonl"))?,
             meter: Meter::start(scratch.dir.join(COST)),
             dir: scratch.dir,
@@ -48,6 +52,12 @@ impl StageContext {
     /// possibly a checkpoint, possibly nothing of use.
     pub fn resumed(&self) -> bool {
         self.resumed
+    }
+
+    /// Where the stage is computed: what its manifest will say in
+    /// [`environment`](crate::Manifest::environment).
+    pub fn environment(&self) -> Option<&str> {
+        self.environment.as_deref()
     }
 
     /// The stage's own seed, the same in each attempt. To be split further by
@@ -87,10 +97,10 @@ impl StageContext {
     /// [`Error::FileName`] when `file` leads out of [`dir`](Self::dir) or is one that this crate
     /// keeps there, [`Error::Io`] when it cannot be written.
     pub fn write(&self, file: &str, bytes: &[u8]) -> Result<(), Error> {
-        if !fs::stays_below(file) || [MANIFEST, KEY, COST].contains(&file) {
+        if !fs::stays_below(file) || [MANIFEST, KEY, COST, ENVIRONMENT].contains(&file) {
             return Err(Error::FileName {
                 name: file.to_owned(),
-                reserved: "`manifest.json`, `key` and `cost.json`",
+                reserved: "`manifest.json`, `key`, `cost.json` and `environment`",
             });
         }
         let path = self.dir.join(file);
@@ -123,7 +133,7 @@ mod tests {
             dir: dir.to_path_buf(),
             resumed: false,
         };
-        StageContext::new("reward/init-sft", scratch, 42, Arc::new(Quiet)).unwrap()
+        StageContext::new("reward/init-sft", scratch, None, 42, Arc::new(Quiet)).unwrap()
     }
 
     #[test]
@@ -143,7 +153,15 @@ mod tests {
         context.write("sub/key", b"y").unwrap();
         assert!(dir.path().join("shards/0.jsonl").is_file());
 
-        for name in ["manifest.json", "key", "cost.json", "../x", "/x", ""] {
+        for name in [
+            "manifest.json",
+            "key",
+            "cost.json",
+            "environment",
+            "../x",
+            "/x",
+            "",
+        ] {
             let error = context.write(name, b"").unwrap_err();
             assert!(matches!(error, Error::FileName { .. }), "{name}: {error}");
         }

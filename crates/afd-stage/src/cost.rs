@@ -96,8 +96,9 @@ fn reset_peak_memory() -> bool {
     std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
-/// The process's highest resident memory since the reset.
-fn peak_memory_bytes() -> Option<u64> {
+/// The process's highest resident memory in bytes since its start or that of its latest stage;
+/// `None` where the system does not tell (it does on Linux).
+pub fn peak_memory_bytes() -> Option<u64> {
     parse_peak(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 

@@ -9,7 +9,7 @@
 //!   `manifest.json` is written. A directory without a manifest is never taken for a result.
 //! * **Resumable.** A kill, an error or a panic leaves the scratch directory. The same stage finds
 //!   it again and is told so by [`StageContext::resumed`]; any change of the key starts afresh.
-//! * **Traceable.** [`Manifest`] holds what went in, what came out and what it took.
+//! * **Traceable.** [`Manifest`] holds what went in, what came out, where and what it took.
 //!
 //! Main items: [`RunDir`] holds a run, [`StageContext`] is what a stage's function works with,
 //! [`Artifact`] is what it leaves and what the next stage takes, [`source_artifact`] makes an input
@@ -66,6 +66,7 @@
 mod artifact;
 mod context;
 mod cost;
+mod environment;
 mod error;
 pub mod fs;
 mod manifest;
@@ -78,7 +79,7 @@ pub mod seed;
 
 pub use artifact::{Artifact, source_artifact};
 pub use context::StageContext;
-pub use cost::Cost;
+pub use cost::{Cost, peak_memory_bytes};
 pub use error::{Error, StageError};
 pub use manifest::{FileRecord, InputRecord, Manifest, Versions};
 pub use metrics::Metrics;

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::environment::ENVIRONMENT;
 use crate::{Artifact, Cost, Error, artifact, fs};
 
 /// Part of every key. To be raised when this crate changes what a key or a fingerprint means, so
@@ -37,6 +38,9 @@ pub struct Manifest {
     pub seed: u64,
     /// What wrote it.
     pub versions: Versions,
+    /// Where it was computed, in one line, if the run [said so](crate::RunDir::record_environment);
+    /// recorded, not compared. A stage that was resumed elsewhere names all places in turn.
+    pub environment: Option<String>,
     /// What it took.
     pub cost: Cost,
     /// When it was finished, in seconds since 1970-01-01 UTC.
@@ -167,7 +171,12 @@ impl<'a> Recipe<'a> {
     }
 
     /// The manifest of the result in `dir`, whose files it brings to disk.
-    pub(crate) fn manifest(self, dir: &Path, cost: Cost) -> Result<Manifest, Error> {
+    pub(crate) fn manifest(
+        self,
+        dir: &Path,
+        environment: Option<&str>,
+        cost: Cost,
+    ) -> Result<Manifest, Error> {
         let files = artifact::hash_files(dir, &|name, depth| depth == 0 && is_no_result(name))?;
         for file in &files {
             fs::sync_file(&dir.join(&file.path))?;
@@ -185,6 +194,7 @@ impl<'a> Recipe<'a> {
             versions: Versions {
                 afd: env!("CARGO_PKG_VERSION").to_owned(),
             },
+            environment: environment.map(str::to_owned),
             cost,
             created_unix_seconds: now.map_or(0, |elapsed| elapsed.as_secs()),
         })
@@ -196,7 +206,12 @@ impl<'a> Recipe<'a> {
 fn is_no_result(name: &str) -> bool {
     matches!(
         name,
-        MANIFEST | "metrics.jsonl" | "tb" | crate::scratch::KEY | crate::scratch::COST
+        MANIFEST
+            | "metrics.jsonl"
+            | "tb"
+            | crate::scratch::KEY
+            | crate::scratch::COST
+            | ENVIRONMENT
     ) || name.starts_with("checkpoint-")
 }
 
@@ -245,6 +260,7 @@ mod tests {
             "metrics.jsonl",
             "key",
             "cost.json",
+            "environment",
             "tb/events",
             "checkpoint-20/model.safetensors",
         ] {
@@ -253,7 +269,9 @@ mod tests {
             std::fs::write(path, "12345").unwrap();
         }
         let recipe = Recipe::new("sft", 1, &json!({"z": 1, "a": 2}), &[], u64::MAX).unwrap();
-        let manifest = recipe.manifest(dir.path(), Cost::default()).unwrap();
+        let manifest = recipe
+            .manifest(dir.path(), Some("a laptop"), Cost::default())
+            .unwrap();
         manifest.write(dir.path()).unwrap();
         assert_eq!(Manifest::read(dir.path()).unwrap(), manifest);
 

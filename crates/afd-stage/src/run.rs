@@ -17,6 +17,7 @@ pub struct RunDir {
     seed: u64,
     observer: Arc<dyn Observer>,
     forced: Vec<String>,
+    environment: Option<String>,
     lock: File,
 }
 
@@ -37,6 +38,7 @@ impl RunDir {
             seed,
             observer,
             forced: Vec::new(),
+            environment: None,
             lock,
         })
     }
@@ -45,6 +47,13 @@ impl RunDir {
     /// A leading part of a name means all stages below: `reward` forces `reward/init-sft`.
     pub fn force(&mut self, stage: &str) {
         self.forced.push(stage.to_owned());
+    }
+
+    /// Has every stage that runs from now on say in its manifest where it was computed: one line
+    /// on device, driver and precision. It is no part of the key, so a stage that is skipped keeps
+    /// the line of the run that computed it.
+    pub fn record_environment(&mut self, environment: &str) {
+        self.environment = Some(environment.to_owned());
     }
 
     /// Returns the result of the stage `name`, calling `body` to make it only if it is not there.
@@ -88,7 +97,9 @@ impl RunDir {
         // Better now than after hours of work.
         scratch::refuse_obstacles(&self.root, name)?;
         let scratch = Scratch::prepare(&self.root, name, &key, forced)?;
-        let context = StageContext::new(name, scratch, self.seed, self.observer.clone())?;
+        let environment = self.environment.as_deref();
+        let observer = self.observer.clone();
+        let context = StageContext::new(name, scratch, environment, self.seed, observer)?;
         self.observer.event(&Event::Started {
             stage: name,
             resumed: context.resumed(),
@@ -199,7 +210,8 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     fn finish(mut self, recipe: Recipe<'_>) -> Result<Artifact, Error> {
         let cost = self.context.close();
-        let manifest = recipe.manifest(self.context.dir(), cost)?;
+        let environment = self.context.environment();
+        let manifest = recipe.manifest(self.context.dir(), environment, cost)?;
         manifest.write(self.context.dir())?;
         let place = scratch::publish(&self.run.root, self.stage)?;
         self.finished = true;

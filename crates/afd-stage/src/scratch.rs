@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::environment::ENVIRONMENT;
 use crate::manifest::{MANIFEST, Manifest};
 use crate::{Error, fs, name};
 
@@ -53,8 +54,9 @@ pub(crate) fn publish(root: &Path, stage: &str) -> Result<PathBuf, Error> {
     let trash = root.join(SCRATCH).join(TRASH).join(name::flat(stage));
 
     // With its manifest the result is complete and needs these no more.
-    fs::remove_file(&scratch.join(KEY))?;
-    fs::remove_file(&scratch.join(COST))?;
+    for bookkeeping in [KEY, COST, ENVIRONMENT] {
+        fs::remove_file(&scratch.join(bookkeeping))?;
+    }
     if let Some(parent) = place.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -183,7 +185,7 @@ mod tests {
         let (root, [scratch, place, trash]) = published();
         std::fs::rename(&place, &scratch).unwrap();
         std::fs::rename(&trash, &place).unwrap();
-        for bookkeeping in [KEY, COST] {
+        for bookkeeping in [KEY, COST, ENVIRONMENT] {
             std::fs::write(scratch.join(bookkeeping), "{}").unwrap();
         }
         assert_eq!(skipped(&open(root.path()), STAGE, "new"), "new");

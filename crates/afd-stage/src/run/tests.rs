@@ -1,5 +1,6 @@
 //! Tests of whole stages: what runs and what is skipped, and helpers for the files below.
 
+mod environment;
 mod interrupted;
 mod refused;
 
