@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use crate::device::DeviceArgs;
 use crate::error::Error;
 use crate::{product, shell};
 
@@ -52,11 +52,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     if !args.table_only {
         let root = shell::root();
         let default = || root.join("configs/base-model.toml");
-        let mut command = Command::new(product::build()?);
+        let config = args.config.clone().unwrap_or_else(default);
+        let backends = DeviceArgs::default().backends_for(Some(&config))?;
+        let mut command = product::build(&backends)?.command()?;
         command
             .arg("base-model")
             .arg("--config")
-            .arg(args.config.clone().unwrap_or_else(default))
+            .arg(config)
             .arg("--output")
             .arg(root.join("assets/base"));
         shell::run(&mut command)?;

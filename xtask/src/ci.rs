@@ -1,10 +1,28 @@
 //! `cargo xtask ci`: everything expected before a pull request, cheapest first.
 
+use std::env;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
+use clap::Parser;
+
+use crate::backend::{Backend, Backends};
+use crate::environment::{Environment, tuned};
 use crate::error::Error;
-use crate::{quickstart, shell};
+use crate::{Cli, product, setup, shell};
+
+/// The tests that compute on a device, without the documentation's and those that start `afd`,
+/// which does so on Flex. Selecting targets and not packages leaves every feature as it is, so that
+/// nothing is compiled again.
+const ON_A_DEVICE: &[&str] = &[
+    "--lib",
+    "--test",
+    "conformance",
+    "--test",
+    "devices",
+    "--test",
+    "training",
+];
 
 /// One check. `repeat` is what a person types to run it alone.
 struct Step {
@@ -33,6 +51,15 @@ pub(crate) fn run() -> ExitCode {
     let count = steps.len();
     let tally = run_all(steps);
     println!("\n{}", tally.lines.join("\n"));
+    if tally.failed > 0 && env::var_os("CARGO_TARGET_DIR").is_some() {
+        let dirs = ["CARGO_TARGET_DIR", setup::DIR_VARIABLE];
+        let set = dirs.map(|name| env::var_os(name).map(|dir| (name, dir)));
+        let set = set.into_iter().flatten();
+        let words: Vec<String> = set
+            .map(|(name, dir)| format!("{name}={}", shell::quoted(&dir)))
+            .collect();
+        println!("to repeat a step: export {}", words.join(" "));
+    }
     println!("{}", tally.last_line(count));
     if tally.failed > 0 {
         ExitCode::FAILURE
@@ -42,29 +69,63 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn steps() -> Vec<Step> {
-    let mut doc = shell::cargo(&["doc", "--workspace", "--no-deps"]);
+    // Nearly every step compiles with both backends, so that Burn is compiled once for all of them.
+    let union: Backends = [Backend::Libtorch, Backend::Vulkan].into_iter().collect();
+    let mut doc = workspace("doc", &union, &["--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
+    let flex = Backends::default();
+    let wgpu = [Backend::Wgpu].into_iter().collect();
+    // What a real GPU gets besides is compiled with it. As on docs.rs, the download of LLVM is left
+    // out, and types can be checked without it.
+    let gpu: Backends = [Backend::Cuda, Backend::Vulkan].into_iter().collect();
+    let mut check_gpu = shell::cargo(&["check", "--workspace"]);
+    check_gpu.args(gpu.of_workspace(true)).env("DOCS_RS", "1");
     vec![
         Step::command(shell::cargo(&["fmt", "--all", "--check"])),
-        Step::command(shell::cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ])),
-        Step::command(doc),
-        Step::command(shell::cargo(&["test", "--workspace"])),
+        Step::xtask("setup libtorch"),
+        Step::xtask("setup vulkan"),
+        Step::on(
+            &union,
+            workspace("clippy", &union, &["--all-targets", "--", "-D", "warnings"]),
+        ),
+        Step::on(&union, doc),
         Step {
             repeat: "cargo deny check".to_owned(),
             run: Box::new(deny),
         },
+        Step::command(workspace(
+            "clippy",
+            &flex,
+            &["--all-targets", "--", "-D", "warnings"],
+        )),
+        Step::command(workspace("check", &wgpu, &[])),
+        Step::command(check_gpu),
+        Step::on(&union, test("flex", &union, &[])),
+        Step::on(&union, test("libtorch", &union, ON_A_DEVICE)),
+        Step::on(&union, test("vulkan", &union, ON_A_DEVICE)),
+        Step::xtask("quickstart --device flex --dev --features libtorch,vulkan"),
+        Step::xtask("agreement --dev libtorch vulkan"),
+        Step::command(shell::cargo(&["build", "--release", "-p", "afd"])),
         Step {
-            repeat: "cargo xtask quickstart".to_owned(),
-            run: Box::new(|| quickstart::run().map(|()| Outcome::Passed)),
+            repeat: "env -i \"${CARGO_TARGET_DIR:-target}/release/afd\" doctor".to_owned(),
+            run: Box::new(flex_needs_nothing),
         },
     ]
+}
+
+/// `cargo VERB` on the workspace with these backends.
+fn workspace(verb: &str, backends: &Backends, args: &[&str]) -> Command {
+    let mut command = shell::cargo(&[verb, "--workspace"]);
+    command
+        .args(backends.of_workspace(tuned(backends)))
+        .args(args);
+    command
+}
+
+fn test(device: &str, backends: &Backends, args: &[&str]) -> Command {
+    let mut command = workspace("test", backends, args);
+    command.env("AFD_DEVICE", device);
+    command
 }
 
 impl Step {
@@ -74,6 +135,36 @@ impl Step {
             run: Box::new(move || shell::run(&mut command).map(|()| Outcome::Passed)),
         }
     }
+
+    /// A command in the environment of these backends, which an earlier step sets up.
+    fn on(backends: &Backends, mut command: Command) -> Step {
+        let backends = backends.clone();
+        Step {
+            repeat: shell::evaluated_environment() + &shell::line(&command),
+            run: Box::new(move || {
+                Environment::of(&backends)?.apply(&mut command)?;
+                shell::run(&mut command).map(|()| Outcome::Passed)
+            }),
+        }
+    }
+
+    /// A task of `cargo xtask`, called and not started.
+    fn xtask(line: &'static str) -> Step {
+        Step {
+            repeat: format!("cargo xtask {line}"),
+            run: Box::new(move || crate::run(xtask(line)).map(|_| Outcome::Passed)),
+        }
+    }
+}
+
+fn xtask(line: &str) -> Cli {
+    Cli::parse_from(std::iter::once("xtask").chain(line.split(' ')))
+}
+
+/// Starts the build for Flex alone in an empty environment, where no library can be found.
+fn flex_needs_nothing() -> Result<Outcome, Error> {
+    let mut doctor = Command::new(product::path("release")?);
+    shell::run(doctor.arg("doctor").env_clear()).map(|()| Outcome::Passed)
 }
 
 fn deny() -> Result<Outcome, Error> {
@@ -149,6 +240,31 @@ mod tests {
         Step {
             repeat: repeat.into(),
             run: Box::new(run),
+        }
+    }
+
+    #[test]
+    fn what_needs_backends_says_so_and_never_changes_their_features() {
+        let lines: Vec<String> = steps().into_iter().map(|step| step.repeat).collect();
+        let tests = lines.iter().filter(|line| line.contains("cargo test"));
+        let both = "cargo test --workspace --features afd-backend/libtorch,afd-backend/vulkan";
+        let devices: Vec<&str> = tests
+            .map(|line| {
+                assert!(line.starts_with("eval \"$("), "{line}");
+                let (before, _) = line.split_once(both).unwrap();
+                before.trim_end().rsplit_once("AFD_DEVICE=").unwrap().1
+            })
+            .collect();
+        assert_eq!(devices, ["flex", "libtorch", "vulkan"]);
+    }
+
+    #[test]
+    fn the_tasks_among_the_steps_exist() {
+        for step in steps() {
+            if let Some(line) = step.repeat.strip_prefix("cargo xtask ") {
+                let words = std::iter::once("xtask").chain(line.split(' '));
+                assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+            }
         }
     }
 

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 
+use crate::backend::DEVICES;
+use crate::setup::SetupError;
+
 /// Everything that can stop a task. The message says what to do next where that is known.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -23,6 +26,10 @@ pub(crate) enum Error {
         path: PathBuf,
         source: serde_json::Error,
     },
+    #[error(
+        "--device comes before what is for cargo, as in `cargo xtask test --device X -p PACKAGE`"
+    )]
+    Order,
     #[error("`cargo metadata` names no target directory")]
     NoTargetDirectory,
     #[error("{}: format {found}, but this xtask reads format {expected}", path.display())]
@@ -61,6 +68,18 @@ pub(crate) enum Error {
         "the assets take {bytes} bytes, and at most {limit} may be committed; train a smaller base model"
     )]
     AssetsTooBig { bytes: u64, limit: u64 },
+    #[error("there is no device `{name}`; the devices are {DEVICES}")]
+    Device { name: String },
+    #[error("there is no backend `{name}` to build in; there are {known} (Flex is always there)")]
+    Backend { name: String, known: String },
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error("a folder of libraries has the separator of the library path in its name: {0}")]
+    LibraryPath(#[from] std::env::JoinPathsError),
+    #[error("on {device} the pipeline finished other stages than on flex: {}", stages.join(", "))]
+    OtherStages { device: String, stages: Vec<String> },
+    #[error("{device} disagrees with flex:\n  {}", rows.join("\n  "))]
+    Disagreement { device: String, rows: Vec<String> },
 }
 
 impl Error {
@@ -77,9 +96,11 @@ impl Error {
                 .code()
                 .and_then(|code| u8::try_from(code).ok())
                 .map_or(ExitCode::FAILURE, ExitCode::from),
-            Error::Sweep { .. } | Error::Twice { .. } | Error::SameFolder { .. } => {
-                ExitCode::from(2)
-            }
+            Error::Sweep { .. }
+            | Error::Twice { .. }
+            | Error::SameFolder { .. }
+            | Error::Device { .. }
+            | Error::Backend { .. } => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }

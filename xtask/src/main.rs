@@ -6,14 +6,21 @@
     reason = "a command-line tool talks to its user"
 )]
 
+mod agreement;
 mod assets;
+mod backend;
 mod ci;
+mod device;
+mod environment;
 mod error;
 mod product;
 mod quickstart;
+mod run_dir;
+mod setup;
 mod shell;
 mod study;
 mod summary;
+mod test;
 
 use std::process::ExitCode;
 
@@ -25,6 +32,9 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask pipeline                       the quickstart, from demonstrations to a report
   cargo xtask pipeline --config FILE         the same with your own configuration
+  cargo xtask setup libtorch                 once, for the devices that need it
+  cargo xtask pipeline --device libtorch     the quickstart there
+  cargo xtask doctor                         what this machine can do
   cargo xtask test -p afd-data               tests, arguments as for `cargo test`
   cargo xtask ci                             everything expected before a pull request
   cargo xtask study --config FILE --seeds 0,1,2
@@ -44,59 +54,49 @@ enum Task {
     Pipeline(product::PipelineArgs),
     /// Build `afd` in release mode and run one stage
     Stage(product::StageArgs),
+    /// Find or fetch what a device needs
+    #[command(subcommand)]
+    Setup(setup::Setup),
+    /// Build `afd` with every backend that is set up, and try every device
+    Doctor(product::DoctorArgs),
+    /// Print the variables that `cargo xtask` sets, to run `afd` by hand
+    Env(environment::Args),
     /// Run every check, cheapest first; stop at the first failure
     Ci,
-    /// Run the quickstart from scratch and check its results (the last step of `ci`)
-    Quickstart,
+    /// Run the quickstart from scratch and check its results (a step of `ci`)
+    Quickstart(quickstart::Args),
+    /// Run a short pipeline on several devices and compare the results with Flex's (a step of `ci`)
+    Agreement(agreement::Args),
     /// Run the pipeline for several seeds and tabulate the results
     Study(study::Args),
     /// Train the shipped base checkpoint again and refresh the table of hashes
     Assets(assets::Args),
     /// Run the tests of the workspace
-    #[command(
-        after_help = "Examples:\n  cargo xtask test\n  cargo xtask test -p afd-stage\n  \
-                            AFD_DEVICE=flex cargo xtask test -p afd-model -- attention"
-    )]
-    Test {
-        /// Arguments for `cargo test` (`--workspace` unless there is a `-p`)
-        #[arg(
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            value_name = "ARGS"
-        )]
-        args: Vec<String>,
-    },
+    Test(test::Args),
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().task {
-        Task::Pipeline(args) => product::pipeline(&args),
-        Task::Stage(args) => product::stage(&args),
-        Task::Ci => return ci::run(),
-        Task::Quickstart => quickstart::run(),
-        Task::Study(args) => study::run(&args),
-        Task::Assets(args) => assets::run(&args),
-        Task::Test { args } => test(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            error.exit_code()
-        }
-    }
+    run(Cli::parse()).unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        error.exit_code()
+    })
 }
 
-fn test(args: &[String]) -> Result<(), Error> {
-    let one_package = args
-        .iter()
-        .take_while(|arg| *arg != "--")
-        .any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
-    let mut command = shell::cargo(&["test"]);
-    if !one_package {
-        command.arg("--workspace");
-    }
-    shell::run(command.args(args))
+fn run(cli: Cli) -> Result<ExitCode, Error> {
+    match cli.task {
+        Task::Pipeline(args) => product::pipeline(&args),
+        Task::Stage(args) => product::stage(&args),
+        Task::Setup(what) => setup::run(&what),
+        Task::Doctor(args) => product::doctor(&args),
+        Task::Env(args) => environment::print(&args),
+        Task::Ci => return Ok(ci::run()),
+        Task::Quickstart(args) => quickstart::run(&args),
+        Task::Agreement(args) => agreement::run(&args),
+        Task::Study(args) => study::run(&args),
+        Task::Assets(args) => assets::run(&args),
+        Task::Test(args) => test::run(&args),
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]
@@ -117,6 +117,24 @@ mod tests {
             panic!("not the stage task")
         };
         assert_eq!(stage.args, ["sft", "--force", "--help"]);
+    }
+
+    #[test]
+    fn a_test_on_a_device_keeps_the_arguments_of_cargo() {
+        let line = [
+            "xtask",
+            "test",
+            "--device",
+            "vulkan",
+            "-p",
+            "afd-model",
+            "--",
+            "--nocapture",
+        ];
+        let Task::Test(test) = Cli::try_parse_from(line).unwrap().task else {
+            panic!("not the test task")
+        };
+        assert_eq!(test.args, ["-p", "afd-model", "--", "--nocapture"]);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The `afd` binary: building it and handing over to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::backend::{Backend, Backends};
+use crate::device::{self, DeviceArgs};
+use crate::environment::{self, Environment, tuned};
 use crate::error::Error;
 use crate::shell;
 
@@ -12,13 +15,20 @@ Examples:
   cargo xtask pipeline --config configs/quickstart.toml --run-dir runs/first
   cargo xtask pipeline --set sft.learning_rate=1e-4 --until sft
   cargo xtask pipeline --force eval
+  cargo xtask pipeline --device libtorch     after `cargo xtask setup libtorch`
 Finished stages are skipped, so an interrupted run is continued by the same command.";
 
 const STAGE_EXAMPLES: &str = "\
 Examples:
   cargo xtask stage sft
   cargo xtask stage eval --run-dir runs/first
+  cargo xtask stage sft --device vulkan
   cargo xtask stage sft --help               the options of `afd stage`";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  cargo xtask doctor                         with every backend that is set up
+  cargo xtask doctor --features libtorch";
 
 /// Options of `afd pipeline`, passed on as they are.
 #[derive(clap::Args)]
@@ -27,9 +37,8 @@ pub(crate) struct PipelineArgs {
     /// Configuration file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to compute; comes before AFD_DEVICE and the configuration
-    #[arg(long, value_name = "NAME")]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Folder of the run's artefacts
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
@@ -64,25 +73,90 @@ pub(crate) struct StageArgs {
     pub(crate) args: Vec<String>,
 }
 
+#[derive(clap::Args)]
+#[command(after_help = DOCTOR_EXAMPLES)]
+pub(crate) struct DoctorArgs {
+    /// Backends to build in, instead of those that are set up
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    features: Vec<Backend>,
+}
+
 /// `cargo xtask pipeline`.
 pub(crate) fn pipeline(args: &PipelineArgs) -> Result<(), Error> {
-    let mut command = Command::new(build()?);
+    let backends = args.device.backends_for(args.config.as_deref())?;
+    let mut command = build(&backends)?.command()?;
     args.pass_on(command.arg("pipeline"));
     become_process(command)
 }
 
 /// `cargo xtask stage`.
 pub(crate) fn stage(args: &StageArgs) -> Result<(), Error> {
-    let mut command = Command::new(build()?);
+    let device = DeviceArgs {
+        device: device::option(&args.args, "--device").map(str::to_owned),
+        features: Vec::new(),
+    };
+    let config = device::option(&args.args, "--config").map(Path::new);
+    let mut command = build(&device.backends_for(config)?)?.command()?;
     command.arg("stage").args(&args.args);
     become_process(command)
 }
 
-/// Builds `afd` in release mode, with cargo's progress on the terminal, and returns its path.
-pub(crate) fn build() -> Result<PathBuf, Error> {
-    shell::run(&mut shell::cargo(&["build", "--release", "-p", "afd"]))?;
+/// `cargo xtask doctor`.
+pub(crate) fn doctor(args: &DoctorArgs) -> Result<(), Error> {
+    let backends = if args.features.is_empty() {
+        environment::set_up()?
+    } else {
+        args.features.iter().copied().collect()
+    };
+    let mut command = build(&backends)?.command()?;
+    command.arg("doctor");
+    become_process(command)
+}
+
+/// A built `afd` and what it needs around it.
+#[derive(Debug)]
+pub(crate) struct Afd {
+    path: PathBuf,
+    environment: Environment,
+}
+
+impl Afd {
+    /// `afd`, to be given its arguments.
+    pub(crate) fn command(&self) -> Result<Command, Error> {
+        let mut command = Command::new(&self.path);
+        self.environment.apply(&mut command)?;
+        Ok(command)
+    }
+}
+
+/// Builds `afd` in release mode, with cargo's progress on the terminal.
+pub(crate) fn build(backends: &Backends) -> Result<Afd, Error> {
+    let environment = Environment::of(backends)?;
+    let mut cargo = shell::cargo(&["build", "--release", "-p", "afd"]);
+    environment.apply(cargo.args(backends.of_afd(tuned(backends))))?;
+    shell::run(&mut cargo)?;
+    Ok(Afd {
+        path: path("release")?,
+        environment,
+    })
+}
+
+/// Builds `afd` as the tests of the workspace do, which have compiled everything it needs.
+pub(crate) fn build_for_tests(backends: &Backends) -> Result<Afd, Error> {
+    let environment = Environment::of(backends)?;
+    let mut cargo = shell::cargo(&["test", "--workspace", "--no-run"]);
+    environment.apply(cargo.args(backends.of_workspace(tuned(backends))))?;
+    shell::run(&mut cargo)?;
+    Ok(Afd {
+        path: path("debug")?,
+        environment,
+    })
+}
+
+/// Where cargo puts the binary of a profile's folder.
+pub(crate) fn path(profile: &str) -> Result<PathBuf, Error> {
     let binary = format!("afd{}", std::env::consts::EXE_SUFFIX);
-    Ok(target_directory()?.join("release").join(binary))
+    Ok(target_directory()?.join(profile).join(binary))
 }
 
 /// Cargo's target directory; cargo itself answers, so every way to configure it counts.
@@ -104,7 +178,7 @@ impl PipelineArgs {
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
-        if let Some(device) = &self.device {
+        if let Some(device) = &self.device.device {
             command.arg("--device").arg(device);
         }
         if let Some(run_dir) = &self.run_dir {
@@ -148,7 +222,10 @@ mod tests {
     fn every_option_reaches_the_pipeline() {
         let args = PipelineArgs {
             config: Some("c.toml".into()),
-            device: Some("flex".into()),
+            device: DeviceArgs {
+                device: Some("flex".into()),
+                features: Vec::new(),
+            },
             run_dir: Some("runs/a".into()),
             set: vec!["a=1".into(), "b=2".into()],
             from: Some("sft".into()),

@@ -1,14 +1,16 @@
 //! The quickstart as a check: a fresh run has every result, and a second run does nothing.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::device::DeviceArgs;
 use crate::error::Error;
+use crate::product::Afd;
+use crate::run_dir::manifests;
 use crate::summary::{BEST_OF_N, Summary};
-use crate::{product, shell};
+use crate::{product, run_dir, shell};
 
 const CONFIG: &str = "configs/quickstart.toml";
 
@@ -34,14 +36,37 @@ const REPORTED_N: u32 = 8;
 
 const RERUN_LIMIT: Duration = Duration::from_secs(10);
 
-/// Builds `afd`, runs the quickstart into a fresh folder, and checks results and caching.
-pub(crate) fn run() -> Result<(), Error> {
-    let afd = product::build()?;
-    let run_dir = product::target_directory()?.join("ci").join("quickstart");
-    if run_dir.exists() {
-        fs::remove_dir_all(&run_dir).map_err(Error::io(&run_dir))?;
-    }
-    shell::run(&mut pipeline(&afd, &run_dir))?;
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask quickstart
+  cargo xtask quickstart --device libtorch
+  cargo xtask quickstart --dev --features libtorch,vulkan    as `cargo xtask ci` runs it";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Run the binary that the tests build: quicker to build, slower to run
+    #[arg(long)]
+    dev: bool,
+}
+
+/// Runs the quickstart into a fresh folder, and checks results and caching.
+pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    let backends = args.device.backends()?;
+    let afd = if args.dev {
+        product::build_for_tests(&backends)?
+    } else {
+        product::build(&backends)?
+    };
+    let device = args.device.named();
+    check(&afd, device.as_deref().unwrap_or("flex"))
+}
+
+fn check(afd: &Afd, device: &str) -> Result<(), Error> {
+    let run_dir = run_dir::fresh("quickstart")?;
+    shell::run(&mut pipeline(afd, device, &run_dir)?)?;
 
     let path = run_dir.join("eval").join("summary.json");
     let summary = Summary::read(&path)?;
@@ -49,24 +74,25 @@ pub(crate) fn run() -> Result<(), Error> {
     if !missing.is_empty() {
         return Err(Error::MissingRows { path, missing });
     }
-    check_rerun(&afd, &run_dir)?;
+    check_rerun(afd, device, &run_dir)?;
     println!("\n{}", summary.table());
     Ok(())
 }
 
-fn pipeline(afd: &Path, run_dir: &Path) -> Command {
-    let mut command = Command::new(afd);
+fn pipeline(afd: &Afd, device: &str, run_dir: &Path) -> Result<Command, Error> {
+    let mut command = afd.command()?;
     command
         .current_dir(shell::root())
-        .args(["pipeline", "--config", CONFIG, "--run-dir"])
+        .args(["pipeline", "--config", CONFIG, "--device", device])
+        .arg("--run-dir")
         .arg(run_dir);
-    command
+    Ok(command)
 }
 
 /// Runs the pipeline again: quick, no manifest written, and every stage reported as skipped.
-fn check_rerun(afd: &Path, run_dir: &Path) -> Result<(), Error> {
+fn check_rerun(afd: &Afd, device: &str, run_dir: &Path) -> Result<(), Error> {
     let before = manifests(run_dir)?;
-    let mut command = pipeline(afd, run_dir);
+    let mut command = pipeline(afd, device, run_dir)?;
     let start = Instant::now();
     let output = command.output().map_err(shell::cannot_start(&command))?;
     let elapsed = start.elapsed();
@@ -117,26 +143,6 @@ fn missing_rows(summary: &Summary) -> Vec<String> {
         .filter(|(ranker, n)| !has(BEST_OF_N, Some(ranker), Some(*n)))
         .map(|(ranker, n)| format!("{BEST_OF_N} by {ranker}, N = {n}"));
     plain.chain(chosen).collect()
-}
-
-/// The content of each finished stage's manifest, by the stage's name.
-fn manifests(run_dir: &Path) -> Result<BTreeMap<String, Vec<u8>>, Error> {
-    let mut found = BTreeMap::new();
-    let mut folders: Vec<PathBuf> = vec![run_dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(Error::io(&folder))? {
-            let path = entry.map_err(Error::io(&folder))?.path();
-            let name = path.file_name().unwrap_or_default();
-            if name == "manifest.json" {
-                let stage = folder.strip_prefix(run_dir).unwrap_or(&folder);
-                let stage = stage.to_string_lossy().replace('\\', "/");
-                found.insert(stage, fs::read(&path).map_err(Error::io(&path))?);
-            } else if path.is_dir() && name != ".scratch" {
-                folders.push(path);
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// What shows that a stage ran again, or that its skipping was not reported.
@@ -198,21 +204,6 @@ mod tests {
     fn an_empty_summary_lacks_every_policy() {
         let missing = missing_rows(&summary(Vec::new()));
         assert_eq!(missing.len(), PLAIN_POLICIES.len() + RANKERS.len());
-    }
-
-    #[test]
-    fn manifests_are_found_in_nested_stages_but_not_in_scratch() {
-        let run = tempfile::tempdir().unwrap();
-        for stage in ["data", "reward/init-sft", ".scratch/eval"] {
-            let folder = run.path().join(stage);
-            fs::create_dir_all(&folder).unwrap();
-            fs::write(folder.join("manifest.json"), stage).unwrap();
-        }
-        let found = manifests(run.path()).unwrap();
-        assert_eq!(
-            found.keys().collect::<Vec<_>>(),
-            ["data", "reward/init-sft"]
-        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::Error;
+use crate::{environment, setup};
 
 /// The root of the workspace.
 pub(crate) fn root() -> PathBuf {
@@ -58,23 +59,35 @@ pub(crate) fn cannot_start(command: &Command) -> impl FnOnce(std::io::Error) -> 
 
 /// A command as one would type it in the root of the workspace.
 pub(crate) fn line(command: &Command) -> String {
-    let variables = command
-        .get_envs()
-        .filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), quoted(value?))));
+    let mut prefix = String::new();
+    let mut words = Vec::new();
+    for (name, value) in command.get_envs() {
+        let name = name.to_string_lossy();
+        if environment::VARIABLES.contains(&name.as_ref()) {
+            prefix = evaluated_environment();
+        } else if let Some(value) = value {
+            words.push(format!("{name}={}", quoted(value)));
+        }
+    }
     let program = Path::new(command.get_program());
-    let program = match program.file_stem() {
+    words.push(match program.file_stem() {
         Some(stem) if stem == "cargo" => "cargo".to_owned(),
         _ => quoted(program.strip_prefix(root()).unwrap_or(program).as_os_str()),
-    };
-    let args = command.get_args().map(quoted);
-    let words: Vec<String> = variables
-        .chain(std::iter::once(program))
-        .chain(args)
-        .collect();
-    words.join(" ")
+    });
+    words.extend(command.get_args().map(quoted));
+    prefix + &words.join(" ")
 }
 
-fn quoted(word: &OsStr) -> String {
+/// What stands before a command that needs the variables of the backends.
+pub(crate) fn evaluated_environment() -> String {
+    let dir = env::var_os(setup::DIR_VARIABLE).map_or_else(String::new, |dir| {
+        format!("{}={} ", setup::DIR_VARIABLE, quoted(&dir))
+    });
+    format!("eval \"$({dir}cargo xtask env)\" && ")
+}
+
+/// A word that a shell reads back as it is.
+pub(crate) fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_alphanumeric() || "-_=./,:+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -101,6 +114,19 @@ mod tests {
         assert_eq!(
             line(&command),
             r#"target/release/afd --set 'a="it'\''s"' ''"#
+        );
+    }
+
+    #[test]
+    fn the_variables_of_the_backends_are_named_by_the_command_that_prints_them() {
+        let mut command = cargo(&["test"]);
+        command.env("LIBTORCH", "/opt/libtorch");
+        command.env("AFD_DEVICE", "libtorch");
+        let line = line(&command);
+        assert!(line.starts_with("eval \"$("), "{line}");
+        assert!(
+            line.ends_with("cargo xtask env)\" && AFD_DEVICE=libtorch cargo test"),
+            "{line}"
         );
     }
 

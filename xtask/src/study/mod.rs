@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::device::DeviceArgs;
 use crate::error::Error;
 use crate::summary::Summary;
 use crate::{product, shell};
@@ -42,9 +43,8 @@ pub(crate) struct Args {
     /// Run every seed with each of these values
     #[arg(long, value_name = "KEY=VALUE,VALUE,…", value_parser = plan::parse_sweep)]
     sweep: Option<Sweep>,
-    /// Where to compute; comes before AFD_DEVICE and the configuration
-    #[arg(long, value_name = "NAME")]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Folder of the study [default: runs/study/CONFIG, or runs/study/CONFIG-KEY for a sweep]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -54,7 +54,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let plan = Plan::new(&args.seeds, args.sweep.as_ref())?;
     let out = args.out_dir();
-    let afd = product::build()?;
+    let afd = product::build(&args.device.backends_for(Some(&args.config))?)?;
     let count = plan.cases.len() * plan.seeds.len();
     let mut done = 0;
     let mut cases = Vec::new();
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
             let run_dir = out.join(&case.folder).join(format!("seed-{seed}"));
             println!("\n[{done}/{count}] {}", run_dir.display());
             let assignment = case.assignment.as_deref();
-            shell::run(&mut args.pipeline(&afd, &run_dir, assignment, seed))?;
+            shell::run(&mut args.pipeline(afd.command()?, &run_dir, assignment, seed))?;
             let summary = Summary::read(&run_dir.join("eval").join("summary.json"))?;
             seeds.push(Seed { seed, summary });
         }
@@ -93,10 +93,15 @@ impl Args {
         Path::new("runs").join("study").join(name)
     }
 
-    fn pipeline(&self, afd: &Path, run_dir: &Path, assignment: Option<&str>, seed: u64) -> Command {
-        let mut command = Command::new(afd);
+    fn pipeline(
+        &self,
+        mut command: Command,
+        run_dir: &Path,
+        assignment: Option<&str>,
+        seed: u64,
+    ) -> Command {
         command.arg("pipeline").arg("--config").arg(&self.config);
-        if let Some(device) = &self.device {
+        if let Some(device) = &self.device.device {
             command.arg("--device").arg(device);
         }
         command.arg("--run-dir").arg(run_dir);
@@ -123,7 +128,10 @@ mod tests {
             seeds: vec![0, 1],
             set: vec!["world.rows=10".into()],
             sweep: sweep.map(|text| plan::parse_sweep(text).unwrap()),
-            device: Some("flex".into()),
+            device: DeviceArgs {
+                device: Some("flex".into()),
+                features: Vec::new(),
+            },
             out: None,
         }
     }
@@ -131,7 +139,8 @@ mod tests {
     #[test]
     fn a_run_gets_the_overrides_the_swept_value_and_its_seed() {
         let run_dir = Path::new("out/seed-3");
-        let command = args(None).pipeline(Path::new("afd"), run_dir, Some("world.quality=0.5"), 3);
+        let command =
+            args(None).pipeline(Command::new("afd"), run_dir, Some("world.quality=0.5"), 3);
         assert_eq!(
             shell::line(&command),
             "afd pipeline --config configs/quickstart.toml --device flex --run-dir out/seed-3 \
