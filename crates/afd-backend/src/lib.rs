@@ -8,6 +8,8 @@
 //! - [`device::open`]: a name such as `flex` to a device, or an error that lists what
 //!   this build has.
 //! - [`device::test_device`]: the device tests run on, from `AFD_DEVICE`.
+//! - [`Placement`]: a device and the number types models use on it.
+//! - [`recompute()`]: a piece of a model whose activations are computed again in backward.
 //! - [`workers::for_each`]: independent work on as many threads as the device leaves idle.
 //! - [`ops::attention`], [`ops::rms_norm`], [`ops::rotate`], [`ops::token_log_probs`].
 //!
@@ -21,6 +23,10 @@
 
 pub mod device;
 pub mod ops;
+mod placement;
+mod recompute;
 pub mod workers;
 
 pub use device::DeviceError;
+pub use placement::{Dtype, Placement, Precision};
+pub use recompute::recompute;

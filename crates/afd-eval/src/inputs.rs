@@ -27,6 +27,9 @@ pub struct EvalInputs<'a> {
     pub reward_summaries: &'a [(String, PathBuf)],
     /// What to call the golden reward.
     pub golden_name: &'a str,
+    /// Names of the run's stages up to this one, in their order, and where each was computed, as in
+    /// [`afd_stage::Artifact::environment`]. For the report only, which is all that may hold it.
+    pub environments: &'a [(String, Option<String>)],
 }
 
 /// The name of the ranker that is the log-ratio of the two policies.

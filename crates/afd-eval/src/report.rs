@@ -26,11 +26,21 @@ pub(crate) enum Block {
     Dialogue(Dialogue),
 }
 
-/// The first column holds names, the others numbers.
+/// The first column holds names.
 pub(crate) struct Table {
+    /// What the others hold.
+    content: Content,
     header: Vec<String>,
     rows: Vec<Vec<Cell>>,
     note: String,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Content {
+    /// To the right and on one line.
+    Numbers,
+    /// To the left and over as many lines as it takes, as the names beside it.
+    Words,
 }
 
 pub(crate) struct Cell {
@@ -68,8 +78,9 @@ pub(crate) fn render(
     data: &Data,
     golden: &[GoldenRow],
     examples: usize,
+    environments: &[(String, Option<String>)],
 ) -> (String, String) {
-    let blocks = content::blocks(summary, data, golden, examples);
+    let blocks = content::blocks(summary, data, golden, examples, environments);
     (
         markdown::render(TITLE, &blocks),
         html::render(TITLE, &blocks),

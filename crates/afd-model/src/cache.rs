@@ -1,11 +1,8 @@
 //! Keys and values of the tokens already seen, in buffers allocated once.
 
-use burn::{
-    Tensor,
-    tensor::{Device, Int},
-};
+use burn::{Tensor, tensor::Int};
 
-use crate::DecoderConfig;
+use crate::Decoder;
 
 /// Per layer, `[rows, K, capacity, d]` keys and values, of which the first `len` tokens
 /// are filled. All rows have the same length.
@@ -22,12 +19,15 @@ pub(crate) struct LayerCache {
 }
 
 impl KvCache {
-    /// Room for `capacity` tokens in each of `rows` sequences.
-    pub fn new(config: &DecoderConfig, rows: usize, capacity: usize, device: &Device) -> Self {
+    /// Room for `capacity` tokens in each of `rows` sequences of `decoder`, in the type its
+    /// attention computes in.
+    pub fn new(decoder: &Decoder, rows: usize, capacity: usize) -> Self {
+        let (config, device) = (decoder.config(), decoder.device());
         let shape = [rows, config.num_key_value_heads, capacity, config.head_dim];
+        let zeros = || Some(Tensor::zeros(shape, (&device, decoder.compute().into())));
         let layer = |_| LayerCache {
-            keys: Some(Tensor::zeros(shape, device)),
-            values: Some(Tensor::zeros(shape, device)),
+            keys: zeros(),
+            values: zeros(),
         };
         Self {
             layers: (0..config.num_hidden_layers).map(layer).collect(),

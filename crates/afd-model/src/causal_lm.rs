@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use afd_backend::{
+    Placement,
     device::workers,
     ops::{padding_mask, token_log_probs},
     workers::for_each,
@@ -10,7 +11,7 @@ use afd_backend::{
 use burn::{
     Tensor,
     module::Module,
-    tensor::{Device, Int, TensorData},
+    tensor::{FloatDType, Int, TensorData},
 };
 
 use crate::{
@@ -33,11 +34,11 @@ impl CausalLm {
     ///
     /// # Errors
     /// [`Error::Key`] on a shape no model can have.
-    pub fn init(config: DecoderConfig, seed: u64, device: &Device) -> Result<Self, Error> {
+    pub fn init(config: DecoderConfig, seed: u64, placement: &Placement) -> Result<Self, Error> {
         config.check(Path::new("the model's configuration"))?;
         let weights = Weights {
             source: Source::Seed(seed),
-            device,
+            placement,
         };
         Self::new(config, &weights)
     }
@@ -47,7 +48,7 @@ impl CausalLm {
     /// # Errors
     /// When a file is missing or damaged, or a tensor does not have the shape
     /// `config.json` asks for.
-    pub fn load(dir: &Path, device: &Device) -> Result<Self, Error> {
+    pub fn load(dir: &Path, placement: &Placement) -> Result<Self, Error> {
         let (config, head) = DecoderConfig::load(dir)?;
         if head != Head::LanguageModel {
             return Err(Error::Key {
@@ -62,7 +63,7 @@ impl CausalLm {
                 file,
                 fallback: None,
             },
-            device,
+            placement,
         };
         Self::new(config, &weights)
     }
@@ -106,17 +107,14 @@ impl CausalLm {
         self.model.config()
     }
 
-    /// The output head, `[D, V]`.
-    fn head(&self) -> Tensor<2> {
-        match &self.lm_head {
+    /// The output head, `[D, V]`, in the compute type. Where the weights are held in another it is
+    /// cast at every call.
+    pub(crate) fn head(&self) -> Tensor<2> {
+        let head = match &self.lm_head {
             Some(head) => head.weight.base(),
             None => self.model.embed_tokens.weight.base().transpose(),
-        }
-    }
-
-    /// Logits `[N, V]` of hidden states `[N, D]`.
-    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.head())
+        };
+        head.cast(self.model.compute())
     }
 
     /// Log-probabilities in nats of every answer token of every sequence, one after the
@@ -199,8 +197,13 @@ impl CausalLm {
             &self.model.device().inner(),
         );
         let hidden = self.model.forward(ids).narrow(1, length - 1, 1);
-        self.logits(hidden.squeeze_dim::<2>(1))
+        logits(hidden.squeeze_dim::<2>(1), self.head())
     }
+}
+
+/// Logits `[N, V]` of hidden states `[N, D]`, both f32, by a model's [`CausalLm::head`].
+pub(crate) fn logits(hidden: Tensor<2>, head: Tensor<2>) -> Tensor<2> {
+    hidden.cast(head.dtype()).matmul(head).cast(FloatDType::F32)
 }
 
 impl DecoderConfig {

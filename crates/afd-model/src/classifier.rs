@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use afd_backend::{device::workers, workers::for_each};
-use burn::{Tensor, module::Module, tensor::Device};
+use afd_backend::{Placement, device::workers, workers::for_each};
+use burn::{Tensor, module::Module};
 
 use crate::{
     Decoder, DecoderConfig, Error, Head, Padded, Sequence, Side,
@@ -28,17 +28,15 @@ impl SequenceClassifier {
     /// # Errors
     /// When a file is missing or damaged, or a tensor does not have the shape
     /// `config.json` asks for. A reward model without `score.weight` is an error too.
-    pub fn load(dir: &Path, seed: u64, device: &Device) -> Result<Self, Error> {
+    pub fn load(dir: &Path, seed: u64, placement: &Placement) -> Result<Self, Error> {
         let (config, head) = DecoderConfig::load(dir)?;
         let file = Box::new(SafetensorsFile::open(&dir.join("model.safetensors"))?);
         let fallback = (head == Head::LanguageModel).then_some(("score.weight", seed));
         let weights = Weights {
             source: Source::File { file, fallback },
-            device,
+            placement,
         };
-        let width = config.hidden_size;
-        let std = 1.0 / ((width + 1) as f64).sqrt();
-        let score = Linear::new(&weights, "score", [width, 1], std)?;
+        let score = Linear::score_head(&weights, config.hidden_size)?;
         let model = Decoder::new(config, &weights)?;
         weights.finish()?;
         Ok(Self { model, score })

@@ -1,10 +1,13 @@
 //! The decoder every family shares: token ids in, hidden states out.
 
-use afd_backend::ops::{Mask, RotaryTable, attention, causal_mask, rotate};
+use afd_backend::{
+    ops::{Mask, RotaryTable, attention, causal_mask, rotate},
+    recompute,
+};
 use burn::{
     Tensor,
     module::Module,
-    tensor::{Device, Int, activation::silu},
+    tensor::{Device, FloatDType, Int, activation::silu},
 };
 
 use crate::{
@@ -24,6 +27,11 @@ pub struct Decoder {
     config: DecoderConfig,
     #[module(skip)]
     rotary: RotaryTable,
+    /// What linear layers and attention compute in.
+    #[module(skip)]
+    compute: FloatDType,
+    #[module(skip)]
+    gradient_checkpointing: bool,
 }
 
 #[derive(Module, Debug)]
@@ -70,7 +78,7 @@ impl Decoder {
             c.max_position_embeddings,
             c.head_dim,
             c.rope_theta,
-            weights.device,
+            &weights.placement.device,
         );
         Ok(Self {
             embed_tokens,
@@ -78,7 +86,21 @@ impl Decoder {
             norm,
             config,
             rotary,
+            compute: weights.placement.compute(),
+            gradient_checkpointing: false,
         })
+    }
+
+    /// What linear layers and attention compute in.
+    pub(crate) fn compute(&self) -> FloatDType {
+        self.compute
+    }
+
+    /// Whether a backward pass computes the activations of each layer again from its input
+    /// instead of keeping them: about a third more work, and memory for one hidden state per
+    /// layer. The gradients are the same.
+    pub fn set_gradient_checkpointing(&mut self, on: bool) {
+        self.gradient_checkpointing = on;
     }
 
     /// The shape of this decoder.
@@ -141,10 +163,19 @@ impl Decoder {
         mut cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
         let mut x = self.embed_tokens.forward(ids);
+        let angles = (angles.0.cast(self.compute), angles.1.cast(self.compute));
         let past = cache.as_ref().map_or(0, |cache| cache.len());
         for (index, layer) in self.layers.iter().enumerate() {
             let slot = cache.as_mut().map(|cache| (cache.layer(index), past));
-            x = layer.forward(x, &angles, mask.as_ref(), slot);
+            x = match slot {
+                None if self.gradient_checkpointing => {
+                    let (angles, mask) = (angles.clone(), mask.clone());
+                    let forward =
+                        move |layer: &Layer, x| layer.forward(x, &angles, mask.as_ref(), None);
+                    recompute(layer, x, forward)
+                }
+                slot => layer.forward(x, &angles, mask.as_ref(), slot),
+            };
         }
         self.norm.forward(x)
     }
@@ -192,9 +223,10 @@ impl Layer {
         cache: Option<(&mut LayerCache, usize)>,
     ) -> Tensor<3> {
         let normed = self.input_layernorm.forward(x.clone());
-        let x = x + self.self_attn.forward(normed, angles, mask, cache);
+        let attended = self.self_attn.forward(normed, angles, mask, cache);
+        let x = x + attended.cast(FloatDType::F32);
         let normed = self.post_attention_layernorm.forward(x.clone());
-        x + self.mlp.forward(normed)
+        x + self.mlp.forward(normed).cast(FloatDType::F32)
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! One batch holds prompts of one length. Nothing is padded, so no mask is needed, all
 //! rows stand at the same position at every step, and a row's numbers do not depend on
-//! what else is in the batch but for the last bits, which the number of rows may move. Each prompt is read once; its answers share that prefill.
-//! Finished answers leave the batch.
+//! what else is in the batch but for the last bits, which the number of rows may move. Each
+//! prompt is read once; its answers share that prefill. Finished answers leave the batch.
 
 use burn::{
     Tensor,
@@ -12,7 +12,10 @@ use burn::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::{CausalLm, Error, KvCache, SamplingParams, sampler::draw, sequences::index_tensor};
+use crate::{
+    CausalLm, Error, KvCache, SamplingParams, causal_lm::logits, sampler::draw,
+    sequences::index_tensor,
+};
 
 /// A prompt and the seeds of the answers wanted; a seed determines its answer.
 #[derive(Debug, Clone)]
@@ -113,7 +116,7 @@ pub fn generate(
     let length = requests[0].prompt_ids.len();
     let capacity = length + params.max_new_tokens;
 
-    let mut cache = KvCache::new(model.config(), requests.len(), capacity, &device);
+    let mut cache = KvCache::new(&model.model, requests.len(), capacity);
     let ids = requests.iter().flat_map(|r| r.prompt_ids.iter().copied());
     let hidden = model
         .model
@@ -123,10 +126,12 @@ pub fn generate(
     cache.select(shared.clone());
     let mut hidden = hidden.select(0, shared);
 
+    let head = model.head();
     // Row k of every tensor belongs to `rows[active[k]]`.
     let mut active: Vec<usize> = (0..rows.len()).collect();
     loop {
-        let logits = host_logits(model, hidden)?;
+        let logits = logits(hidden.squeeze_dim::<2>(1), head.clone());
+        let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
         let vocab = logits.len() / active.len();
         for (logits, &index) in logits.chunks(vocab).zip(&active) {
             let row = &mut rows[index];
@@ -241,10 +246,4 @@ fn id_tensor(
     let ids: Vec<i32> = ids.map(|id| id as i32).collect();
     let columns = ids.len() / rows;
     Tensor::from_data(TensorData::new(ids, [rows, columns]), device)
-}
-
-/// Logits of the last position of each row, row by row.
-fn host_logits(model: &CausalLm, hidden: Tensor<3>) -> Result<Vec<f32>, Error> {
-    let logits = model.logits(hidden.squeeze_dim::<2>(1));
-    Ok(logits.into_data().iter::<f32>().collect())
 }

@@ -3,7 +3,7 @@
 use burn::{
     Tensor,
     module::{Module, Param},
-    tensor::Int,
+    tensor::{FloatDType, Int},
 };
 
 use crate::{
@@ -15,6 +15,8 @@ use crate::{
 #[derive(Module, Debug)]
 pub(crate) struct Linear {
     pub(crate) weight: Param<Tensor<2>>,
+    #[module(skip)]
+    compute: FloatDType,
 }
 
 impl Linear {
@@ -24,14 +26,25 @@ impl Linear {
         shape: [usize; 2],
         std: f64,
     ) -> Result<Self, Error> {
-        let weight = weights.param(&format!("{name}.weight"), shape, Init::Normal(std))?;
-        Ok(Self { weight })
+        let weight = weights.matrix(&format!("{name}.weight"), shape, Init::Normal(std))?;
+        let compute = weights.placement.compute();
+        Ok(Self { weight, compute })
     }
 
-    /// `[B, T, in]` to `[B, T, out]`.
+    /// A layer from `width` to one number, for [`crate::SequenceClassifier`] to multiply by in f32
+    /// whatever the other layers compute in.
+    pub(crate) fn score_head(weights: &Weights<'_>, width: usize) -> Result<Self, Error> {
+        let std = 1.0 / ((width + 1) as f64).sqrt();
+        let weight = weights.score_head("score.weight", [width, 1], Init::Normal(std))?;
+        let compute = FloatDType::F32;
+        Ok(Self { weight, compute })
+    }
+
+    /// `[B, T, in]` in any type to `[B, T, out]` in the compute type.
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [b, t, width] = x.dims();
-        let y = x.reshape([b * t, width]).matmul(self.weight.base());
+        let x = x.cast(self.compute).reshape([b * t, width]);
+        let y = x.matmul(self.weight.base().cast(self.compute));
         let out = y.dims()[1];
         y.reshape([b, t, out])
     }
@@ -54,12 +67,12 @@ impl Embedding {
         Ok(Self { weight })
     }
 
-    /// Ids `[B, T]` to vectors `[B, T, D]`.
+    /// Ids `[B, T]` to vectors `[B, T, D]` in f32, the type of the residual stream.
     pub(crate) fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [b, t] = ids.dims();
         let rows = self.weight.base().select(0, ids.reshape([b * t]));
         let width = rows.dims()[1];
-        rows.reshape([b, t, width])
+        rows.cast(FloatDType::F32).reshape([b, t, width])
     }
 }
 
@@ -81,7 +94,9 @@ impl RmsNorm {
         Ok(Self { weight, eps })
     }
 
+    /// f32 to f32.
     pub(crate) fn forward<const R: usize>(&self, x: Tensor<R>) -> Tensor<R> {
-        afd_backend::ops::rms_norm(x, self.weight.base(), self.eps)
+        let weight = self.weight.base().cast(FloatDType::F32);
+        afd_backend::ops::rms_norm(x, weight, self.eps)
     }
 }

@@ -28,7 +28,7 @@
 //!     bos_token_id: None,
 //!     eos_token_ids: vec![0],
 //! };
-//! let model = CausalLm::init(config, 1, &afd_backend::device::test_device())?;
+//! let model = CausalLm::init(config, 1, &afd_backend::device::test_device().into())?;
 //! let answer = Sequence { ids: &[3, 1, 4, 1, 0], prompt_len: 2 };
 //! assert_eq!(model.log_probs(&[answer], Side::Right).dims(), [3]);
 //! # Ok::<(), afd_model::Error>(())
@@ -39,12 +39,16 @@ mod causal_lm;
 mod classifier;
 mod config;
 mod decoder;
+#[cfg(test)]
+mod decoding_tests;
 mod error;
 mod generate;
 mod layers;
 mod llama;
 #[cfg(test)]
 mod parity_tests;
+#[cfg(test)]
+mod precision_tests;
 mod sampler;
 mod scorer;
 mod selection;

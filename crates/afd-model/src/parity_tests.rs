@@ -11,7 +11,10 @@ use burn::{
 };
 use serde::Deserialize;
 
-use crate::{CausalLm, DecoderConfig, Head, KvCache, Sequence, SequenceClassifier, Side};
+use crate::{
+    CausalLm, DecoderConfig, Head, KvCache, Sequence, SequenceClassifier, Side, causal_lm::logits,
+    tests::host,
+};
 
 /// The largest difference seen on `flex` is 2.9e-6, on a logit.
 const TOLERANCE: f32 = 1e-4;
@@ -63,10 +66,6 @@ fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
 }
 
-fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().unwrap()
-}
-
 fn assert_close(what: &str, ours: &[f32], theirs: &[f32]) {
     assert_eq!(ours.len(), theirs.len(), "{what}");
     for (index, (a, b)) in ours.iter().zip(theirs).enumerate() {
@@ -80,7 +79,7 @@ fn assert_close(what: &str, ours: &[f32], theirs: &[f32]) {
 /// The logits after the last of `ids`, read through a cache: half at once, then one by one.
 fn cached_logits(model: &CausalLm, ids: &[u32]) -> Vec<f32> {
     let device = test_device();
-    let mut cache = KvCache::new(model.config(), 1, ids.len(), &device);
+    let mut cache = KvCache::new(&model.model, 1, ids.len());
     let (prompt, rest) = ids.split_at(ids.len() / 2);
     let mut hidden = None;
     for part in std::iter::once(prompt).chain(rest.chunks(1)) {
@@ -88,13 +87,13 @@ fn cached_logits(model: &CausalLm, ids: &[u32]) -> Vec<f32> {
         let part = Tensor::<2, Int>::from_data(TensorData::new(values, [1, part.len()]), &device);
         hidden = Some(model.model.forward_cached(part, &mut cache));
     }
-    host(model.logits(hidden.unwrap().squeeze_dim::<2>(0)))
+    host(logits(hidden.unwrap().squeeze_dim::<2>(0), model.head()))
 }
 
 fn check_language_model(name: &str, pick: fn(&Expected) -> &LanguageModel) {
     let expected = Expected::load();
     let (sequences, reference) = (expected.sequences(), pick(&expected));
-    let model = CausalLm::load(&testdata().join(name), &test_device()).unwrap();
+    let model = CausalLm::load(&testdata().join(name), &test_device().into()).unwrap();
     for (sequence, logits) in sequences.iter().zip(&reference.last_logits) {
         let ours = host(model.next_logits(&[sequence.ids]));
         assert_close("logits", &ours, logits);
@@ -126,7 +125,7 @@ fn parity_of_an_untied_language_model() {
 fn parity_of_a_reward_model() {
     let expected = Expected::load();
     // The seed must not matter: the head comes from the file.
-    let model = SequenceClassifier::load(&testdata().join("llama-score"), 9, &test_device());
+    let model = SequenceClassifier::load(&testdata().join("llama-score"), 9, &test_device().into());
     let ours = model.unwrap().score_all(&expected.sequences(), 3).unwrap();
     assert_close("scores", &ours, &expected.llama_score.scores);
 }

@@ -1,6 +1,9 @@
-//! Properties of whole models: padding, batching, caching, gradients, files.
+//! Properties of whole models: padding, batching, gradients, files.
 
-use afd_backend::device::test_device;
+use afd_backend::{
+    Placement,
+    device::{repeats_bits, test_device},
+};
 use burn::{
     Tensor,
     module::{Module, ModuleVisitor, Param},
@@ -8,11 +11,13 @@ use burn::{
 };
 
 use crate::{
-    CausalLm, DecoderConfig, Error, Family, FinishReason, GenerationRequest, SamplingParams,
-    Sequence, SequenceClassifier, Side, Stop, generate, never, parameter_names, plan_batches,
+    CausalLm, DecoderConfig, Error, Family, Sequence, SequenceClassifier, Side, parameter_names,
 };
 
-fn config(tied: bool) -> DecoderConfig {
+/// Largest difference between numbers computed twice on one device, by other batches.
+const SAME: f32 = 1e-5;
+
+pub(crate) fn config(tied: bool) -> DecoderConfig {
     DecoderConfig {
         family: Family::Llama,
         vocab_size: 24,
@@ -34,8 +39,8 @@ fn config(tied: bool) -> DecoderConfig {
     }
 }
 
-fn model() -> CausalLm {
-    CausalLm::init(config(true), 11, &test_device()).unwrap()
+pub(crate) fn model() -> CausalLm {
+    CausalLm::init(config(true), 11, &test_device().into()).unwrap()
 }
 
 const ROWS: [(&[u32], usize); 3] = [
@@ -44,17 +49,17 @@ const ROWS: [(&[u32], usize); 3] = [
     (&[7, 12, 0], 2),
 ];
 
-fn sequences() -> Vec<Sequence<'static>> {
+pub(crate) fn sequences() -> Vec<Sequence<'static>> {
     ROWS.iter()
         .map(|&(ids, prompt_len)| Sequence { ids, prompt_len })
         .collect()
 }
 
-fn host(tensor: Tensor<1>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().unwrap()
+pub(crate) fn host<const R: usize>(tensor: Tensor<R>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
 }
 
-fn assert_close(a: &[f32], b: &[f32], tolerance: f32) {
+pub(crate) fn assert_close(a: &[f32], b: &[f32], tolerance: f32) {
     assert_eq!(a.len(), b.len());
     for (a, b) in a.iter().zip(b) {
         assert!((a - b).abs() <= tolerance, "{a} against {b}");
@@ -71,117 +76,20 @@ fn left_and_right_padding_agree_with_no_padding() {
         .flat_map(|s| host(model.log_probs(&[*s], Side::Right)))
         .collect();
     assert_eq!(right.len(), 3 + 5 + 1);
-    assert_close(&right, &alone, 1e-5);
-    assert_close(&left, &alone, 1e-5);
+    assert_close(&right, &alone, SAME);
+    assert_close(&left, &alone, SAME);
 }
 
 #[test]
 fn scores_do_not_depend_on_the_batch() {
     let dir = tempfile::tempdir().unwrap();
     model().save(dir.path()).unwrap();
-    let model = SequenceClassifier::load(dir.path(), 5, &test_device()).unwrap();
+    let model = SequenceClassifier::load(dir.path(), 5, &test_device().into()).unwrap();
     let together = host(model.scores(&sequences()));
     for (score, sequence) in together.iter().zip(sequences()) {
-        assert_close(&[*score], &host(model.scores(&[sequence])), 1e-5);
+        assert_close(&[*score], &host(model.scores(&[sequence])), SAME);
     }
     assert!(together[0] != together[1]);
-}
-
-fn request(prompt: &[u32], seeds: &[u64]) -> GenerationRequest {
-    GenerationRequest {
-        prompt_ids: prompt.to_vec(),
-        seeds: seeds.to_vec(),
-    }
-}
-
-/// Several end tokens, so that some answers end early and some do not.
-const STOP: Stop<'static> = Stop {
-    ids: &[0, 5, 11],
-    text: &never,
-};
-
-#[test]
-fn cached_decoding_is_the_full_forward_pass() {
-    let model = model();
-    let request = request(&[3, 9, 4], &[1, 2, 3, 4, 5, 6, 7, 8]);
-    let params = SamplingParams::unmodified(20);
-    let answers = generate(&model, &[&request], &params, &STOP).unwrap();
-    let mut ended = 0;
-    for answer in &answers[0] {
-        let ids = [request.prompt_ids.as_slice(), &answer.ids].concat();
-        let sequence = Sequence {
-            ids: &ids,
-            prompt_len: 3,
-        };
-        let full = host(model.log_probs(&[sequence], Side::Right));
-        assert_close(&answer.log_probs, &full, 1e-4);
-        match answer.finish {
-            FinishReason::Stop => {
-                ended += usize::from(answer.ids.last().is_some_and(|id| STOP.ids.contains(id)))
-            }
-            FinishReason::Length => assert_eq!(answer.ids.len(), 20),
-        }
-    }
-    // Otherwise rows leaving the batch would not have been tried.
-    assert!((1..8).contains(&ended), "{ended} of 8 ended");
-}
-
-#[test]
-fn an_answer_depends_on_its_prompt_and_seed_alone() {
-    let model = model();
-    let params = SamplingParams::unmodified(12);
-    let a = request(&[3, 9, 4], &[1, 2, 3]);
-    let b = request(&[8, 2, 20], &[4, 5]);
-    let together = generate(&model, &[&a, &b], &params, &STOP).unwrap();
-    for (request, answers) in [&a, &b].into_iter().zip(&together) {
-        for (seed, answer) in request.seeds.iter().zip(answers) {
-            let alone = self::request(&request.prompt_ids, &[*seed]);
-            let alone = generate(&model, &[&alone], &params, &STOP).unwrap();
-            assert_eq!(alone[0][0].ids, answer.ids);
-        }
-    }
-    assert_ne!(together[0][0].ids, together[0][1].ids);
-}
-
-#[test]
-fn a_stop_text_ends_an_answer_with_the_token_that_completes_it() {
-    let model = model();
-    let params = SamplingParams::unmodified(12);
-    let stop = Stop {
-        ids: &[],
-        text: &|ids: &[u32]| ids.len() == 3,
-    };
-    let answers = generate(&model, &[&request(&[3], &[1])], &params, &stop).unwrap();
-    assert_eq!(answers[0][0].ids.len(), 3);
-    assert_eq!(answers[0][0].finish, FinishReason::Stop);
-}
-
-#[test]
-fn batches_hold_one_length_and_at_most_so_many_answers() {
-    let requests: Vec<_> = [(3, 2), (2, 2), (3, 2), (3, 9), (2, 1)]
-        .map(|(length, answers)| request(&vec![5; length], &vec![0; answers]))
-        .into();
-    let plan = plan_batches(&requests, 4);
-    assert_eq!(plan, [vec![1, 4], vec![0, 2], vec![3]]);
-}
-
-#[test]
-fn prompts_that_cannot_be_continued_are_refused() {
-    let model = model();
-    let refusal = |prompt: &[u32], new| {
-        let params = SamplingParams::unmodified(new);
-        generate(&model, &[&request(prompt, &[1])], &params, &STOP).unwrap_err()
-    };
-    assert!(matches!(refusal(&[], 4), Error::EmptyPrompt));
-    assert!(matches!(refusal(&[24], 4), Error::TokenId { id: 24, .. }));
-    assert!(matches!(
-        refusal(&[1; 30], 4),
-        Error::ContextLength {
-            prompt: 30,
-            new: 4,
-            context: 32
-        }
-    ));
 }
 
 /// Names of the parameters whose gradient is missing, zero or not finite.
@@ -212,7 +120,7 @@ fn without_gradient<M: Module>(model: &M, grads: &Gradients) -> Vec<String> {
 #[test]
 fn every_parameter_of_a_language_model_gets_a_gradient() {
     for tied in [true, false] {
-        let model = CausalLm::init(config(tied), 3, &test_device())
+        let model = CausalLm::init(config(tied), 3, &test_device().into())
             .unwrap()
             .train();
         let loss = model.log_probs(&sequences(), Side::Right).sum().neg();
@@ -231,7 +139,7 @@ fn every_parameter_of_a_language_model_gets_a_gradient() {
 fn every_parameter_of_a_reward_model_gets_a_gradient() {
     let dir = tempfile::tempdir().unwrap();
     model().save(dir.path()).unwrap();
-    let model = SequenceClassifier::load(dir.path(), 5, &test_device())
+    let model = SequenceClassifier::load(dir.path(), 5, &test_device().into())
         .unwrap()
         .train();
     let loss = model.scores(&sequences()).sum();
@@ -242,36 +150,97 @@ fn every_parameter_of_a_reward_model_gets_a_gradient() {
     assert!(parameter_names(&model).contains(&"score.weight".to_owned()));
 }
 
+/// The gradient of every parameter in module order; none where it is frozen.
+fn gradients(model: &CausalLm, side: Side) -> Vec<Option<Vec<f32>>> {
+    struct Collect<'a>(&'a Gradients, Vec<Option<Vec<f32>>>);
+    impl ModuleVisitor for Collect<'_> {
+        fn visit_float<const R: usize>(&mut self, param: &Param<Tensor<R>>) {
+            self.1.push(param.base().grad(self.0).map(host));
+        }
+    }
+    let gradients = model.log_probs(&sequences(), side).sum().neg().backward();
+    let mut collect = Collect(&gradients, Vec::new());
+    model.visit(&mut collect);
+    collect.1
+}
+
+#[test]
+fn recomputed_gradients_are_those_of_kept_activations() {
+    for (frozen, side) in [
+        (false, Side::Right),
+        (false, Side::Left),
+        (true, Side::Right),
+    ] {
+        let mut model = CausalLm::init(config(false), 3, &test_device().into())
+            .unwrap()
+            .train();
+        if frozen {
+            // What adapters are trained on: nothing before the first layer wants a gradient.
+            model.model.embed_tokens = model.model.embed_tokens.no_grad();
+        }
+        let kept = gradients(&model, side);
+        model.model.set_gradient_checkpointing(true);
+        let recomputed = gradients(&model, side);
+        let names = parameter_names(&model);
+        for (name, gradient) in names.iter().zip(&kept) {
+            let wanted = !frozen || name != "model.embed_tokens.weight";
+            assert_eq!(gradient.is_some(), wanted, "{name}");
+        }
+        for (name, (recomputed, kept)) in names.iter().zip(recomputed.iter().zip(&kept)) {
+            match (recomputed, kept) {
+                (Some(recomputed), Some(kept)) if !repeats_bits(&test_device()) => {
+                    let size = kept.iter().fold(1.0, |size: f32, g| size.max(g.abs()));
+                    assert_close(recomputed, kept, SAME * size);
+                }
+                _ => assert_eq!(recomputed, kept, "{name}"),
+            }
+        }
+    }
+}
+
+/// The values of all parameters, in module order.
+fn values<M: Module>(model: &M) -> Vec<Vec<f32>> {
+    struct Values(Vec<Vec<f32>>);
+    impl ModuleVisitor for Values {
+        fn visit_float<const R: usize>(&mut self, param: &Param<Tensor<R>>) {
+            self.0.push(host(param.base()));
+        }
+    }
+    let mut values = Values(Vec::new());
+    model.visit(&mut values);
+    values.0
+}
+
 #[test]
 fn saving_and_loading_keeps_every_bit() {
-    let device = test_device();
+    let placement = Placement::from(test_device());
     for tied in [true, false] {
         let dir = tempfile::tempdir().unwrap();
-        let model = CausalLm::init(config(tied), 3, &device).unwrap();
+        let model = CausalLm::init(config(tied), 3, &placement).unwrap();
         model.save(dir.path()).unwrap();
-        let loaded = CausalLm::load(dir.path(), &device).unwrap();
+        let loaded = CausalLm::load(dir.path(), &placement).unwrap();
         assert_eq!(loaded.config(), model.config());
-        let logits = |model: &CausalLm| model.next_logits(&[&[3, 9, 4]]).into_data();
-        logits(&model).assert_eq(&logits(&loaded), true);
+        assert_eq!(values(&loaded), values(&model));
+        let log_probs = |model: &CausalLm| host(model.log_probs(&sequences(), Side::Right));
+        assert_close(&log_probs(&loaded), &log_probs(&model), SAME);
 
-        let reward = SequenceClassifier::load(dir.path(), 5, &device).unwrap();
+        let reward = SequenceClassifier::load(dir.path(), 5, &placement).unwrap();
         let dir = tempfile::tempdir().unwrap();
         reward.save(dir.path()).unwrap();
         // Another seed: nothing may be drawn afresh when the head is there.
-        let loaded = SequenceClassifier::load(dir.path(), 6, &device).unwrap();
-        assert_eq!(
-            host(reward.scores(&sequences())),
-            host(loaded.scores(&sequences()))
-        );
-        assert!(CausalLm::load(dir.path(), &device).is_err());
+        let loaded = SequenceClassifier::load(dir.path(), 6, &placement).unwrap();
+        assert_eq!(values(&loaded), values(&reward));
+        let scores = |model: &SequenceClassifier| host(model.scores(&sequences()));
+        assert_close(&scores(&loaded), &scores(&reward), SAME);
+        assert!(CausalLm::load(dir.path(), &placement).is_err());
     }
 }
 
 #[test]
 fn damaged_checkpoints_are_told_apart() {
-    let device = test_device();
+    let placement = Placement::from(test_device());
     let dir = tempfile::tempdir().unwrap();
-    let load = || CausalLm::load(dir.path(), &device).unwrap_err();
+    let load = || CausalLm::load(dir.path(), &placement).unwrap_err();
     assert!(matches!(load(), Error::Read { .. }));
 
     model().save(dir.path()).unwrap();

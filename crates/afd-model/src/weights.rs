@@ -9,10 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use afd_backend::Placement;
 use burn::{
     Tensor,
     module::{Module, ModuleVisitor, Param, ParamId},
-    tensor::{Device, TensorData},
+    tensor::{FloatDType, TensorData},
 };
 use half::{bf16, f16};
 use rand::{Rng, SeedableRng};
@@ -52,15 +53,45 @@ pub(crate) enum Source {
 /// Builds parameters one at a time, straight into the buffer that becomes the tensor.
 pub(crate) struct Weights<'a> {
     pub(crate) source: Source,
-    pub(crate) device: &'a Device,
+    pub(crate) placement: &'a Placement,
 }
 
 impl Weights<'_> {
-    /// The parameter called `name` (Hugging Face's name) with our `shape`.
-    ///
-    /// Matrices of linear layers are stored `[out, in]` on disk and held `[in, out]`.
+    /// The matrix of a linear layer called `name` (Hugging Face's name), `[in, out]`; on disk
+    /// it is `[out, in]`.
+    pub(crate) fn matrix(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        init: Init,
+    ) -> Result<Param<Tensor<2>>, Error> {
+        self.held_in(self.placement.linear_weights(), name, shape, init)
+    }
+
+    /// The matrix of a reward model's head, like [`Self::matrix`] but always in f32: in 16 bits
+    /// close scores are ties.
+    pub(crate) fn score_head(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        init: Init,
+    ) -> Result<Param<Tensor<2>>, Error> {
+        self.held_in(FloatDType::F32, name, shape, init)
+    }
+
+    /// Any other parameter called `name`.
     pub(crate) fn param<const R: usize>(
         &self,
+        name: &str,
+        shape: [usize; R],
+        init: Init,
+    ) -> Result<Param<Tensor<R>>, Error> {
+        self.held_in(self.placement.weights(), name, shape, init)
+    }
+
+    fn held_in<const R: usize>(
+        &self,
+        dtype: FloatDType,
         name: &str,
         shape: [usize; R],
         init: Init,
@@ -74,7 +105,8 @@ impl Weights<'_> {
                 _ => file.read(name, &shape)?,
             },
         };
-        let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
+        let device = &self.placement.device;
+        let tensor = Tensor::<R>::from_data(TensorData::new(values, shape), device).cast(dtype);
         Ok(Param::initialized(param_id(name), tensor).set_require_grad(true))
     }
 }

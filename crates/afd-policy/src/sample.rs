@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use afd_backend::{device::workers, workers::for_each};
+use afd_backend::{Placement, device::workers, workers::for_each};
 use afd_data::{
     Tokenizer,
     records::{Example, JsonlWriter, Sample, read_jsonl},
@@ -21,7 +21,6 @@ use afd_model::{
     plan_batches,
 };
 use afd_stage::{StageContext, seed::derive};
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -99,11 +98,11 @@ pub fn run(
     num_generations: usize,
     model: &Path,
     prompts: &Path,
-    device: &Device,
+    placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
     let tokenizer = Tokenizer::load(model)?;
-    let model = load(model, &tokenizer, device)?;
+    let model = load(model, &tokenizer, placement)?;
     let texts = distinct_prompts(prompts)?;
     let requests = requests(&tokenizer, &texts, num_generations, ctx.seed())?;
     check_lengths(&model, &requests, config, prompts)?;
@@ -118,7 +117,7 @@ pub fn run(
         .map(|batch| batch.answers.len() as u64)
         .sum();
     let left: Vec<usize> = (0..plan.len()).filter(|&i| finished[i].is_none()).collect();
-    let states = vec![model; workers(device).min(left.len()).max(1)];
+    let states = vec![model; workers(&placement.device).min(left.len()).max(1)];
     let work = |model: &CausalLm, index: usize| {
         let batch = &plan[left[index]];
         let texts: Vec<&str> = batch.iter().map(|&i| texts[i].as_str()).collect();
@@ -166,8 +165,8 @@ pub fn run(
 /// # Errors
 /// When the tokenizer has more ids than the embedding has rows, and those of
 /// [`CausalLm::load`].
-pub fn load(model: &Path, tokenizer: &Tokenizer, device: &Device) -> Result<CausalLm, Error> {
-    let model = CausalLm::load(model, device)?;
+pub fn load(model: &Path, tokenizer: &Tokenizer, placement: &Placement) -> Result<CausalLm, Error> {
+    let model = CausalLm::load(model, placement)?;
     model.config().check_vocabulary(tokenizer.vocab_size())?;
     Ok(model)
 }

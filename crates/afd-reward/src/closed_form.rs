@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use afd_backend::Placement;
 use afd_data::{
     TokenRow, Tokenizer,
     records::{Sample, read_jsonl},
 };
 use afd_model::CausalLm;
 use afd_stage::StageContext;
-use burn::tensor::Device;
 
 use crate::{Error, objective::sequence, score::write_scores};
 
@@ -25,11 +25,11 @@ pub fn run(
     initial: &Path,
     samples: &Path,
     batch_size: usize,
-    device: &Device,
+    placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
     let tokenizer = Tokenizer::load(initial)?;
-    let model = CausalLm::load(initial, device)?;
+    let model = CausalLm::load(initial, placement)?;
     let samples: Vec<Sample> = read_jsonl(samples)?;
     write_scores(&samples, ctx, |answers| {
         let rows = answers

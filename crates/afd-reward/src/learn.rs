@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use afd_backend::Placement;
 use afd_data::{
     TokenRow, Tokenizer, epoch_plan, eval_batches,
     records::{PreferenceRow, read_jsonl},
@@ -9,7 +10,6 @@ use afd_data::{
 use afd_model::SequenceClassifier;
 use afd_stage::{StageContext, seed::derive};
 use afd_train::{Hooks, TrainConfig, evaluate, train};
-use burn::tensor::Device;
 
 use crate::{
     Error, RewardConfig,
@@ -33,12 +33,18 @@ pub fn run(
     train_config: &TrainConfig,
     model: &Path,
     pairs: &Path,
-    device: &Device,
+    placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
     let tokenizer = Tokenizer::load(model)?;
     let seed = derive(ctx.seed(), "score", 0);
-    let classifier = SequenceClassifier::load(model, seed, device)?;
+    let load = |dir: &Path| {
+        let mut classifier = SequenceClassifier::load(dir, seed, &placement.for_training())?;
+        let on = train_config.gradient_checkpointing;
+        classifier.model.set_gradient_checkpointing(on);
+        Ok::<_, afd_model::Error>(classifier)
+    };
+    let classifier = load(model)?;
     let shape = classifier.model.config();
     shape.check_vocabulary(tokenizer.vocab_size())?;
     if config.max_length > shape.max_position_embeddings {
@@ -98,7 +104,7 @@ pub fn run(
     let hooks = Hooks {
         dir: ctx.dir(),
         save: &|model: &SequenceClassifier, dir| Ok(model.save(dir)?),
-        load: &|dir| Ok(SequenceClassifier::load(dir, seed, device)?),
+        load: &|dir| Ok(load(dir)?),
         log: &|step, values| Ok(ctx.metrics().log(step, values)?),
         resumed: &|step| Ok(ctx.metrics().truncate_after(step)?),
         progress: &|done, total, tokens, note| {

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use afd_backend::Placement;
 use afd_data::{
     TokenRow, Tokenizer,
     records::{JsonlWriter, Sample, Scores, read_jsonl},
 };
 use afd_model::{DecoderConfig, Head, Scorer, SequenceClassifier};
 use afd_stage::StageContext;
-use burn::tensor::Device;
 
 use crate::{Error, objective::sequence};
 
@@ -31,13 +31,13 @@ impl ClassifierScorer {
     /// # Errors
     /// [`Error::NoRewardModel`] for a language model; when a file is missing or damaged, or the
     /// tokenizer does not fit the model.
-    pub fn load(dir: &Path, batch_size: usize, device: &Device) -> Result<Self, Error> {
+    pub fn load(dir: &Path, batch_size: usize, placement: &Placement) -> Result<Self, Error> {
         if let (_, Head::LanguageModel) = DecoderConfig::load(dir)? {
             // It would load, with a score head drawn at random.
             return Err(Error::NoRewardModel { path: dir.into() });
         }
         let tokenizer = Tokenizer::load(dir)?;
-        let model = SequenceClassifier::load(dir, 0, device)?;
+        let model = SequenceClassifier::load(dir, 0, placement)?;
         model
             .model
             .config()
@@ -93,10 +93,10 @@ pub fn run(
     reward_model: &Path,
     samples: &Path,
     batch_size: usize,
-    device: &Device,
+    placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let scorer = ClassifierScorer::load(reward_model, batch_size, device)?;
+    let scorer = ClassifierScorer::load(reward_model, batch_size, placement)?;
     let samples: Vec<Sample> = read_jsonl(samples)?;
     write_scores(&samples, ctx, |answers| {
         let pairs: Vec<(&str, &str)> = answers

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use afd_backend::Placement;
 use afd_data::{
     TokenRow, Tokenizer, epoch_plan, eval_batches,
     records::{Example, read_jsonl},
@@ -9,7 +10,6 @@ use afd_data::{
 use afd_model::CausalLm;
 use afd_stage::StageContext;
 use afd_train::{Hooks, Outcome, TrainConfig, train};
-use burn::tensor::Device;
 
 use crate::{Error, NegativeLogLikelihood, SftConfig};
 
@@ -33,11 +33,11 @@ pub fn run(
     config: &SftConfig,
     train_config: &TrainConfig,
     inputs: &SftInputs<'_>,
-    device: &Device,
+    placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
     let tokenizer = Tokenizer::load(inputs.model)?;
-    let model = CausalLm::load(inputs.model, device)?;
+    let model = CausalLm::load(inputs.model, &placement.for_training())?;
     model.config().check_vocabulary(tokenizer.vocab_size())?;
     let mut too_long = 0;
     let mut rows = |path: &Path| -> Result<NegativeLogLikelihood, Error> {
@@ -60,7 +60,7 @@ pub fn run(
         &validation,
         config,
         train_config,
-        device,
+        placement,
         ctx,
     )?;
     outcome.model.save(ctx.dir())?;
@@ -100,12 +100,12 @@ fn tokenise(
 /// [`Error::MaxLength`] when the rows may exceed the model's context, and those of
 /// [`afd_train::train`].
 pub fn train_model(
-    model: CausalLm,
+    mut model: CausalLm,
     training: &NegativeLogLikelihood,
     validation: &NegativeLogLikelihood,
     config: &SftConfig,
     train_config: &TrainConfig,
-    device: &Device,
+    placement: &Placement,
     ctx: &StageContext,
 ) -> Result<Outcome<CausalLm>, Error> {
     let context = model.config().max_position_embeddings;
@@ -115,6 +115,13 @@ pub fn train_model(
             context,
         });
     }
+    let checkpointing = train_config.gradient_checkpointing;
+    model.model.set_gradient_checkpointing(checkpointing);
+    let load = |dir: &Path| {
+        let mut model = CausalLm::load(dir, &placement.for_training())?;
+        model.model.set_gradient_checkpointing(checkpointing);
+        Ok::<_, afd_model::Error>(model)
+    };
     let lengths = |objective: &NegativeLogLikelihood| -> Vec<usize> {
         objective.rows.iter().map(|row| row.ids.len()).collect()
     };
@@ -136,7 +143,7 @@ pub fn train_model(
     let hooks = Hooks {
         dir: ctx.dir(),
         save: &|model: &CausalLm, dir| Ok(model.save(dir)?),
-        load: &|dir| Ok(CausalLm::load(dir, device)?),
+        load: &|dir| Ok(load(dir)?),
         log: &|step, values| Ok(ctx.metrics().log(step, values)?),
         resumed: &|step| Ok(ctx.metrics().truncate_after(step)?),
         progress: &|done, total, tokens, note| {

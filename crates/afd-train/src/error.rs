@@ -22,6 +22,8 @@ pub enum Error {
     },
     #[error("checkpoint {path} cannot be read ({source}); delete it to start this stage again")]
     Checkpoint { path: PathBuf, source: BoxError },
+    #[error("the device failed: {0}")]
+    Device(String),
     #[error(transparent)]
     Hook(#[from] BoxError),
 }

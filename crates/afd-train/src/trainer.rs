@@ -62,7 +62,8 @@ pub struct Outcome<M> {
 ///
 /// # Errors
 /// [`Error::NonFinite`] as soon as a loss or gradient is NaN or infinite,
-/// [`Error::NoTargets`] when a step's weights are zero, [`Error::Hook`] from the hooks.
+/// [`Error::NoTargets`] when a step's weights are zero, [`Error::Device`] when the device fails in
+/// the last step (earlier it panics), [`Error::Hook`] from the hooks.
 pub fn train<M: Module, O: Objective<M>>(
     model: M,
     objective: &O,
@@ -158,6 +159,13 @@ pub fn train<M: Module, O: Objective<M>>(
         (true, Some(_)) => (hooks.load)(&checkpoint::best_dir(hooks.dir))?,
         _ => model.valid(),
     };
+    // The last step may still be under way: what goes wrong in it is this function's error, and a
+    // driver whose process ends meanwhile may crash.
+    for device in model.devices() {
+        device
+            .sync()
+            .map_err(|error| Error::Device(error.to_string()))?;
+    }
     Ok(Outcome {
         model,
         steps: state.global_step,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use afd_stage::StageError;
 
-use crate::config::ConfigError;
+use crate::{config::ConfigError, faults::Fault};
 
 /// An error on its way to the terminal.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,9 @@ pub(crate) enum Error {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Device(#[from] afd_backend::DeviceError),
+    /// `afd doctor` has told what is wrong with them.
+    #[error("these devices are there but do not compute in f32: {0}")]
+    Devices(String),
     /// The command line asks for something that is not there.
     #[error("{0}")]
     Usage(String),
@@ -20,6 +23,13 @@ pub(crate) enum Error {
     Stage {
         stage: String,
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A panic; the remedy says what kind.
+    #[error("{task} {remedy}")]
+    Fault {
+        task: String,
+        remedy: String,
+        source: Fault,
     },
     #[error("{path}:{line}: {problem}")]
     Row {

@@ -2,7 +2,7 @@
 //!
 //! What each call needs and leaves behind is in `stages.rs`, next door.
 
-use afd_backend::device;
+use afd_backend::Placement;
 use afd_reward::pairs::PairSource;
 use afd_stage::{RunDir, source_artifact};
 
@@ -18,21 +18,30 @@ use crate::{
 ///
 /// # Errors
 /// The first stage that fails; what is finished stays, what was begun is resumed next time.
-pub(crate) fn run(config: &Config, run: &RunDir, steps: &Steps) -> Result<(), Error> {
-    match stages(config, run, steps) {
+pub(crate) fn run(
+    config: &Config,
+    placement: &Placement,
+    run: &RunDir,
+    steps: &Steps,
+) -> Result<(), Error> {
+    match stages(config, placement, run, steps) {
         Ok(()) => steps.finish(),
         Err(Stopped::AsAsked) => Ok(()),
         Err(Stopped::Failed(error)) => Err(error),
     }
 }
 
-fn stages(config: &Config, run: &RunDir, steps: &Steps) -> Result<(), Stopped> {
-    let device = device::open(&config.device).map_err(Error::from)?;
+fn stages(
+    config: &Config,
+    placement: &Placement,
+    run: &RunDir,
+    steps: &Steps,
+) -> Result<(), Stopped> {
     let stages = Stages {
         config,
         run,
         steps,
-        device: &device,
+        placement,
     };
     let initial = source_artifact(&config.model.path).map_err(Error::from)?;
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use afd_backend::Placement;
 use afd_data::Tokenizer;
 use afd_eval::EvalInputs;
 use afd_model::Scorer;
@@ -13,7 +14,6 @@ use afd_reward::{
 };
 use afd_sft::SftInputs;
 use afd_stage::{Artifact, RunDir, StageContext, source_artifact};
-use burn::tensor::Device;
 
 use crate::{
     config::{Config, DataSource},
@@ -27,7 +27,7 @@ pub(crate) struct Stages<'a> {
     pub(crate) config: &'a Config,
     pub(crate) run: &'a RunDir,
     pub(crate) steps: &'a Steps,
-    pub(crate) device: &'a Device,
+    pub(crate) placement: &'a Placement,
 }
 
 /// Artefacts by the name of their reward.
@@ -71,15 +71,17 @@ impl Stages<'_> {
 
     /// The fine-tuned policy.
     pub(crate) fn sft(&self, initial: &Artifact, data: &Artifact) -> Result<Artifact, Stopped> {
-        let key = &self.config.sft;
+        let (sft, train) = &self.config.sft;
+        // Training holds f32 weights whatever `precision.params` says.
+        let key = (sft, train, self.config.precision.compute);
         self.steps
-            .stage(self.run, "sft", key, &[initial, data], |ctx| {
+            .stage(self.run, "sft", &key, &[initial, data], |ctx| {
                 let inputs = SftInputs {
                     model: initial.path(),
                     demonstrations: &data.file("sft.jsonl"),
                     validation: &data.file("validation.jsonl"),
                 };
-                afd_sft::run(&key.0, &key.1, &inputs, self.device, ctx)
+                afd_sft::run(sft, train, &inputs, self.placement, ctx)
             })
     }
 
@@ -93,10 +95,10 @@ impl Stages<'_> {
         count: usize,
     ) -> Result<Artifact, Stopped> {
         let sample = &self.config.sample;
-        let key = (sample, count);
+        let key = (sample, count, self.config.precision);
         self.steps
             .stage(self.run, name, &key, &[policy, data], |ctx| {
-                sample::run(sample, count, policy.path(), prompts, self.device, ctx)
+                sample::run(sample, count, policy.path(), prompts, self.placement, ctx)
             })
     }
 
@@ -141,11 +143,12 @@ impl Stages<'_> {
         initial: &Artifact,
         pairs: &Artifact,
     ) -> Result<Artifact, Stopped> {
-        let key = &self.config.reward;
+        let (reward, train) = &self.config.reward;
+        let key = (reward, train, self.config.precision.compute);
         let (name, inputs) = (format!("reward/{name}"), [initial, pairs]);
-        self.steps.stage(self.run, &name, key, &inputs, |ctx| {
+        self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
             let pairs = pairs.file(pairs::PAIRS);
-            learn::run(&key.0, &key.1, initial.path(), &pairs, self.device, ctx)
+            learn::run(reward, train, initial.path(), &pairs, self.placement, ctx)
         })
     }
 
@@ -158,9 +161,10 @@ impl Stages<'_> {
     ) -> Result<Artifact, Stopped> {
         let (name, inputs) = (format!("scores/{name}"), [reward_model, samples]);
         let batch = self.batch();
-        self.steps.stage(self.run, &name, &batch, &inputs, |ctx| {
+        let key = (batch, self.config.precision);
+        self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
             let samples = samples.file(sample::SAMPLES);
-            score::run(reward_model.path(), &samples, batch, self.device, ctx)
+            score::run(reward_model.path(), &samples, batch, self.placement, ctx)
         })
     }
 
@@ -172,9 +176,10 @@ impl Stages<'_> {
     ) -> Result<Artifact, Stopped> {
         let (name, inputs) = ("scores/closed-form", [initial, samples]);
         let batch = self.batch();
-        self.steps.stage(self.run, name, &batch, &inputs, |ctx| {
+        let key = (batch, self.config.precision);
+        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
             let samples = samples.file(sample::SAMPLES);
-            closed_form::run(initial.path(), &samples, batch, self.device, ctx)
+            closed_form::run(initial.path(), &samples, batch, self.placement, ctx)
         })
     }
 
@@ -209,8 +214,11 @@ impl Stages<'_> {
         inputs.extend([sft, data, init]);
         inputs.extend(reward_models.iter().map(|(_, model)| model));
         inputs.extend(&golden);
-        let key = (&config.eval, name, golden.as_ref().map(|_| batch));
+        let scoring = golden.as_ref().map(|_| (batch, config.precision));
+        let key = (&config.eval, name, scoring);
         self.steps.stage(self.run, "eval", &key, &inputs, |ctx| {
+            let mut environments = self.steps.environments();
+            environments.push(("eval".to_owned(), ctx.environment().map(str::to_owned)));
             let inputs = EvalInputs {
                 test: &data.file("test.jsonl"),
                 init_samples: &init.file(sample::SAMPLES),
@@ -218,10 +226,13 @@ impl Stages<'_> {
                 rankers: &files(scores, score::SCORES),
                 reward_summaries: &files(reward_models, "summary.json"),
                 golden_name: name,
+                environments: &environments,
             };
             let scorer: Box<dyn Scorer> = match &golden {
                 None => Box::new(rows::WorldScorer),
-                Some(model) => Box::new(ClassifierScorer::load(model.path(), batch, self.device)?),
+                Some(model) => {
+                    Box::new(ClassifierScorer::load(model.path(), batch, self.placement)?)
+                }
             };
             Ok::<(), Error>(afd_eval::run(&config.eval, &inputs, scorer.as_ref(), ctx)?)
         })?;

@@ -1,14 +1,14 @@
 //! Which stages of a pipeline run: all, up to one, from one on.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
-use afd_stage::{Artifact, RunDir, StageContext, StageError};
+use afd_stage::{Artifact, RunDir, StageContext};
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::{config::Config, error::Error, faults, memory};
 
 /// Raised when the code of a stage changes what it writes, so that older results are made anew.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// All stages in the order of the pipeline; those of the judge run only when it is asked for.
 pub(crate) const NAMES: [&str; 23] = [
@@ -37,11 +37,13 @@ pub(crate) const NAMES: [&str; 23] = [
     "eval",
 ];
 
-/// Where to stop.
-#[derive(Debug, Default)]
+/// Where to stop, and what to say when a stage fails.
+#[derive(Debug)]
 pub(crate) struct Steps {
     until: Option<String>,
     reached: Cell<bool>,
+    environments: RefCell<Vec<(String, Option<String>)>>,
+    config: Config,
 }
 
 /// Why a pipeline ended before its last stage.
@@ -60,10 +62,12 @@ impl<E: Into<Error>> From<E> for Stopped {
 
 impl Steps {
     /// All stages up to `until`, a name or a leading part of names; all when there is none.
-    pub(crate) fn until(until: Option<&str>) -> Self {
+    pub(crate) fn until(until: Option<&str>, config: &Config) -> Self {
         Self {
             until: until.map(str::to_owned),
             reached: Cell::new(false),
+            environments: RefCell::default(),
+            config: config.clone(),
         }
     }
 
@@ -80,7 +84,13 @@ impl Steps {
         }
     }
 
-    /// [`RunDir::stage`], unless the last wanted stage lies behind.
+    /// The stages behind, in their order, and where each was computed.
+    pub(crate) fn environments(&self) -> Vec<(String, Option<String>)> {
+        self.environments.borrow().clone()
+    }
+
+    /// [`RunDir::stage`], unless the last wanted stage lies behind. A panic within is an error
+    /// like others: what the stage wrote stays for the next attempt.
     pub(crate) fn stage<C: Serialize, E>(
         &self,
         run: &RunDir,
@@ -100,8 +110,19 @@ impl Steps {
             return Err(Stopped::AsAsked);
         }
         self.reached.set(self.reached.get() || wanted);
-        run.stage(name, FORMAT, config, inputs, body)
-            .map_err(|error: StageError<E>| Stopped::Failed(error.into()))
+        let task = format!("stage {name} on `{}`", self.config.device);
+        let lower = faults::lower(name, &self.config);
+        memory::set_last_word(format!("{task} ran out of memory: {lower}"));
+        match faults::watch(|| run.stage(name, FORMAT, config, inputs, body)) {
+            Ok(result) => {
+                let artifact = result?;
+                let environment = artifact.environment().map(str::to_owned);
+                let stage = (name.to_owned(), environment);
+                self.environments.borrow_mut().push(stage);
+                Ok(artifact)
+            }
+            Err(fault) => Err(Stopped::Failed(fault.error(task, lower))),
+        }
     }
 }
 

@@ -7,6 +7,9 @@ use crate::workspace::{Crate, TextFile, crates, made_up, rust_sources};
 /// The crate that may.
 const OWNER: &str = "afd-backend";
 
+/// The crates whose features switch the owner's: the binary and the tests.
+const SWITCHING: &[&str] = &["afd", "afd-tests"];
+
 /// Features of `burn` that choose no backend.
 const NEUTRAL_FEATURES: &[&str] = &["std", "autodiff", "extension", "optim"];
 
@@ -15,6 +18,8 @@ const CONSTRUCTORS: &[&str] = &[
     "new",
     "default",
     "enumerate",
+    "enumerate_physical",
+    "capture",
     "flex",
     "ndarray",
     "cpu",
@@ -25,9 +30,12 @@ const CONSTRUCTORS: &[&str] = &[
     "libtorch_mps",
     "libtorch_vulkan",
     "wgpu",
+    "wgpu_options",
     "vulkan",
     "metal",
     "webgpu",
+    "remote",
+    "remote_options",
 ];
 
 const REMEDY: &str = "take a device from afd-backend, or add to afd-backend what is missing there";
@@ -40,7 +48,7 @@ fn named_in_manifest(from: &Crate) -> Vec<String> {
         ["burn-", "cubecl", "torch-sys"]
             .iter()
             .any(|prefix| name.starts_with(prefix))
-            || name == "tch"
+            || ["tch", "wgpu"].contains(&name)
     };
     let dependencies = from.dependencies.iter();
     let crates = dependencies
@@ -59,8 +67,15 @@ fn named_in_manifest(from: &Crate) -> Vec<String> {
         .chain(switched_on)
         .filter(|feature| !NEUTRAL_FEATURES.contains(feature))
         .map(|feature| format!("burn's feature {feature}"));
+    let of_owner = from.enabled.iter().filter(|value| {
+        let owner = value.strip_prefix(OWNER);
+        owner.is_some_and(|feature| feature.starts_with(['/', '?']))
+            && !SWITCHING.contains(&from.name.as_str())
+    });
+    let switches = of_owner.map(|feature| format!("the feature {feature}"));
     crates
         .chain(features)
+        .chain(switches)
         .map(|what| {
             format!(
                 "{} names {what}: {REMEDY} (a feature that chooses no backend goes into \
@@ -152,6 +167,18 @@ fn no_other_manifest_names_a_backend() {
     assert_none(&violations);
 }
 
+/// xtask knows no crate of ours, and has to know the names of devices.
+#[test]
+fn xtask_tells_the_device_names_of_afd_backend() {
+    let sources = rust_sources();
+    let file = sources
+        .iter()
+        .find(|file| file.path == "xtask/src/backend.rs");
+    let text = file.map_or("", |file| file.text.as_str());
+    let told = format!("\"{}\"", afd_backend::device::GRAMMAR);
+    assert!(text.contains(&told), "DEVICES is not {told}");
+}
+
 #[test]
 fn no_other_source_names_a_backend() {
     let violations: Vec<String> = rust_sources().iter().flat_map(named_in_source).collect();
@@ -168,10 +195,11 @@ fn the_manifest_rule_sees_every_way_to_name_one() {
     assert_eq!(count("burn-tch", &[], &[]), 1);
     assert_eq!(count("tch", &[], &[]), 1);
     assert_eq!(count("cubecl-runtime", &[], &[]), 1);
-    assert_eq!(
-        count("burn", &["std", "autodiff"], &["afd-backend/flex"]),
-        0
-    );
+    assert_eq!(count("wgpu", &[], &[]), 1);
+    assert_eq!(count("burn", &["std"], &["afd-backend/flex"]), 1);
+    assert_eq!(count("burn", &["std", "autodiff"], &[]), 0);
+    let binary = made_up("afd", &[], &["afd-backend/flex"]);
+    assert!(named_in_manifest(&binary).is_empty());
     let owner = made_up(OWNER, &[("burn-tch", &[])], &["burn/flex"]);
     assert!(named_in_manifest(&owner).is_empty());
 }

@@ -2,7 +2,7 @@
 
 use burn::{
     Tensor,
-    tensor::{Int, activation::log_softmax},
+    tensor::{FloatDType, Int, activation::log_softmax},
 };
 
 /// Rows of the logits matrix alive at once when nothing has to be kept for a backward pass.
@@ -11,13 +11,15 @@ const CHUNK: usize = 1024;
 /// `log softmax(hidden · weight)[target]` in nats, one number per row.
 ///
 /// `hidden` is `[N, D]`, `weight` the output head `[D, V]`, `targets` `[N]`; the result is
-/// `[N]`. Rows are taken a thousand or so at a time, so that inference never holds `[N, V]`.
+/// `[N]` in f32. Logits are computed in the type of `weight`, their softmax in f32. Rows are taken
+/// a thousand or so at a time, so that inference never holds `[N, V]`.
 ///
 /// # Panics
 /// When the shapes disagree.
 pub fn token_log_probs(hidden: Tensor<2>, weight: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let n = hidden.dims()[0];
     assert_eq!(targets.dims()[0], n, "one target per row");
+    let hidden = hidden.cast(weight.dtype());
     let parts = (0..n)
         .step_by(CHUNK)
         .map(|start| {
@@ -27,7 +29,7 @@ pub fn token_log_probs(hidden: Tensor<2>, weight: Tensor<2>, targets: Tensor<1, 
                 .narrow(0, start, length)
                 .matmul(weight.clone());
             let targets = targets.clone().narrow(0, start, length);
-            log_softmax(logits, 1)
+            log_softmax(logits.cast(FloatDType::F32), 1)
                 .gather(1, targets.unsqueeze_dim(1))
                 .squeeze_dim::<1>(1)
         })

@@ -62,9 +62,12 @@ impl RotaryTable {
     }
 }
 
-/// Rotates `x` `[B, T, H, d]` by the angles of its positions (`cos`, `sin` `[B or 1, T, 1, d/2]`).
+/// Rotates `x` `[B, T, H, d]` by the angles of its positions (`cos`, `sin` `[B or 1, T, 1, d/2]`),
+/// in the type of `x`.
 pub fn rotate(x: Tensor<4>, (cos, sin): (Tensor<4>, Tensor<4>)) -> Tensor<4> {
     let half = x.dims()[3] / 2;
+    // No operation where the caller has cast them, once for all layers.
+    let (cos, sin) = (cos.cast(x.dtype()), sin.cast(x.dtype()));
     let first = x.clone().narrow(3, 0, half);
     let second = x.narrow(3, half, half);
     Tensor::cat(

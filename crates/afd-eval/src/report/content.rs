@@ -1,6 +1,6 @@
 //! What stands in the report.
 
-use super::{Answer, Block, Cell, Dialogue, Table, Tone, figures};
+use super::{Answer, Block, Cell, Content, Dialogue, Table, Tone, figures};
 use crate::statistics::CONFIDENCE;
 use crate::{
     CLOSED_FORM,
@@ -18,6 +18,7 @@ pub(crate) fn blocks(
     data: &Data,
     golden: &[GoldenRow],
     examples: usize,
+    environments: &[(String, Option<String>)],
 ) -> Vec<Block> {
     let numbers = Numbers::of(summary);
     let findings = findings(summary);
@@ -56,6 +57,9 @@ pub(crate) fn blocks(
 
     blocks.push(Block::Heading("How to read this".to_owned()));
     blocks.push(Block::List(glossary(summary)));
+
+    blocks.push(Block::Heading("Where it was computed".to_owned()));
+    blocks.push(Block::Table(places(environments)));
     blocks
 }
 
@@ -114,6 +118,7 @@ fn policies(summary: &Summary, numbers: Numbers) -> Table {
     last.extend(["–", "–", "–"].map(plain));
     rows.push(last);
     Table {
+        content: Content::Numbers,
         header,
         rows,
         note: format!(
@@ -136,6 +141,7 @@ fn best_of_n(summary: &Summary, numbers: Numbers) -> Table {
         cells
     };
     Table {
+        content: Content::Numbers,
         header,
         rows: summary.rankers.iter().map(row).collect(),
         note:
@@ -185,6 +191,7 @@ fn rankers(summary: &Summary) -> Table {
         ]
     };
     Table {
+        content: Content::Numbers,
         header: header.map(str::to_owned).to_vec(),
         rows: summary.rankers.iter().map(row).collect(),
         note: "Correlations are within a prompt, averaged over prompts: what matters for choosing \
@@ -284,6 +291,33 @@ fn glossary(summary: &Summary) -> Vec<String> {
         items.push(format!("Rankers without training: {}.", list(&trivial)));
     }
     items
+}
+
+/// A row for each environment, in the order of the first stages.
+fn places(environments: &[(String, Option<String>)]) -> Table {
+    let mut places: Vec<(&Option<String>, String)> = Vec::new();
+    for (stage, environment) in environments {
+        match places.iter_mut().find(|(place, _)| *place == environment) {
+            Some((_, stages)) => *stages += &format!(", {stage}"),
+            None => places.push((environment, stage.clone())),
+        }
+    }
+    let row = |(place, stages): &(&Option<String>, String)| {
+        vec![
+            plain(place.as_deref().unwrap_or("not recorded")),
+            plain(stages),
+        ]
+    };
+    Table {
+        content: Content::Words,
+        header: ["device, driver, precision", "stages"]
+            .map(str::to_owned)
+            .to_vec(),
+        rows: places.iter().map(row).collect(),
+        note: "The setting of the run that computed the stage; a later run that skips it changes \
+               nothing. Stages without a model, such as `data` and `pairs`, use no device."
+            .to_owned(),
+    }
 }
 
 fn plain(text: &str) -> Cell {

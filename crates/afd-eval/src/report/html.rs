@@ -1,6 +1,6 @@
 //! The report as one HTML page that needs nothing else.
 
-use super::{Block, Cell, Dialogue, Table, Tone};
+use super::{Block, Cell, Content, Dialogue, Table, Tone};
 
 pub(super) fn render(title: &str, blocks: &[Block]) -> String {
     let mut body = format!("<h1>{}</h1>\n", escape(title));
@@ -60,8 +60,12 @@ fn table_html(table: &Table) -> String {
         format!("<tr>{}</tr>\n", cells.collect::<String>())
     };
     let rows: String = table.rows.iter().map(row).collect();
+    let class = match table.content {
+        Content::Numbers => "",
+        Content::Words => " class=\"words\"",
+    };
     format!(
-        "<div class=\"wide\"><table>\n<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}</tbody>\n\
+        "<div class=\"wide\"><table{class}>\n<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}</tbody>\n\
          </table></div>\n<p class=\"note\">{}</p>\n",
         prose(&table.note)
     )
@@ -143,6 +147,7 @@ mod tests {
                 caption: evil.to_owned(),
             },
             Block::Table(Table {
+                content: Content::Words,
                 header: vec![evil.to_owned()],
                 rows: vec![vec![
                     Cell {

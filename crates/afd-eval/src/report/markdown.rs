@@ -1,6 +1,6 @@
 //! The report as Markdown.
 
-use super::{Block, Cell, Dialogue, Table, Tone};
+use super::{Block, Cell, Content, Dialogue, Table, Tone};
 
 pub(super) fn render(title: &str, blocks: &[Block]) -> String {
     let mut text = format!("# {title}\n");
@@ -30,8 +30,11 @@ pub(super) fn render(title: &str, blocks: &[Block]) -> String {
 fn table_text(table: &Table) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let mut text = line(table.header.iter().map(|cell| escape(cell)).collect());
-    let right = |column| if column == 0 { ":---" } else { "---:" }.to_owned();
-    text += &line((0..table.header.len()).map(right).collect());
+    let side = |column| match table.content {
+        Content::Numbers if column > 0 => "---:".to_owned(),
+        Content::Numbers | Content::Words => ":---".to_owned(),
+    };
+    text += &line((0..table.header.len()).map(side).collect());
     for row in &table.rows {
         text += &line(row.iter().map(cell_text).collect());
     }
@@ -39,7 +42,8 @@ fn table_text(table: &Table) -> String {
 }
 
 fn cell_text(cell: &Cell) -> String {
-    let text = escape(&cell.text);
+    // A cell is no prose: nothing in it is code or a link.
+    let text = escape(&cell.text).replace('`', "\\`").replace("](", "]\\(");
     match cell.tone {
         Tone::Plain => text,
         Tone::Strong | Tone::Alarm => format!("**{text}**"),
@@ -76,7 +80,7 @@ fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '\\' | '*' | '_' | '<' | '|' => {
+            '\\' | '*' | '_' | '<' | '&' | '|' => {
                 escaped.push('\\');
                 escaped.push(c);
             }
@@ -117,13 +121,23 @@ mod tests {
             tone,
         };
         let table = Table {
+            content: Content::Numbers,
             header: vec!["a|b".to_owned(), "n".to_owned()],
-            rows: vec![vec![cell("x", Tone::Plain), cell("1", Tone::Strong)]],
-            note: "note".to_owned(),
+            rows: vec![vec![
+                cell("`x` [y](z) &lt;", Tone::Plain),
+                cell("1", Tone::Strong),
+            ]],
+            note: "`note`".to_owned(),
         };
+        let row = "| \\`x\\` [y]\\(z) \\&lt; | **1** |";
         assert_eq!(
             table_text(&table),
-            "| a\\|b | n |\n| :--- | ---: |\n| x | **1** |\n\nnote\n"
+            format!("| a\\|b | n |\n| :--- | ---: |\n{row}\n\n`note`\n")
         );
+        let table = Table {
+            content: Content::Words,
+            ..table
+        };
+        assert!(table_text(&table).contains("\n| :--- | :--- |\n"));
     }
 }

@@ -53,6 +53,7 @@ struct Files {
     sft: Vec<Sample>,
     rankers: Vec<(&'static str, Vec<Scores>)>,
     summary: &'static str,
+    environments: Vec<(String, Option<String>)>,
 }
 
 const A: &str = "\n\nHuman: a\n\nAssistant:";
@@ -107,6 +108,7 @@ fn files() -> Files {
             ("closed-form", scores([1.0, 2.0, 3.0], [0.0, 1.0, -1.0])),
         ],
         summary: r#"{"eval_accuracy": 0.9, "eval_auc": 0.97, "eval_loss": 0.2, "pairs": 8, "x": 0}"#,
+        environments: vec![("eval".to_owned(), None)],
     }
 }
 
@@ -159,6 +161,7 @@ fn evaluate_in(
         rankers: &rankers,
         reward_summaries: &[("init-sft".to_owned(), summary)],
         golden_name: "reader",
+        environments: &files.environments,
     };
     let run_dir = RunDir::open(&dir.join("run"), 42, Arc::new(Quiet)).unwrap();
     let result = run_dir.stage("eval", 1, config, &[], |ctx| {
@@ -354,4 +357,48 @@ fn the_report_shows_figures_flags_and_dialogues() {
     assert_eq!(html.matches("<svg").count(), 4);
     assert!(!html.contains("NaN") && !markdown.contains("NaN"));
     assert!(!html.contains(dir.path().to_str().unwrap()));
+}
+
+#[test]
+fn the_report_says_where_each_stage_was_computed_and_the_summary_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, gpu) = ("Laptop <b>|`x`", "Big & GPU; resumed on Laptop");
+    let mut files = files();
+    let stages = [
+        ("data", Some(laptop)),
+        ("sft", Some(gpu)),
+        ("samples/init", None),
+        ("samples/sft", Some(laptop)),
+        ("eval", Some(laptop)),
+    ];
+    files.environments = stages
+        .map(|(stage, place)| (stage.to_owned(), place.map(str::to_owned)))
+        .to_vec();
+    let out = evaluate_in(dir.path(), &config(), &files, &reader()).unwrap();
+    let read = |file: &str| fs::read_to_string(out.join(file)).unwrap();
+    let (markdown, html) = (read("report.md"), read("report.html"));
+
+    let rows = "\
+| device, driver, precision | stages |
+| :--- | :--- |
+| Laptop \\<b>\\|\\`x\\` | data, samples/sft, eval |
+| Big \\& GPU; resumed on Laptop | sft |
+| not recorded | samples/init |
+";
+    assert!(markdown.contains(rows), "{markdown}");
+    for row in [
+        "<th scope=\"row\">Laptop &lt;b&gt;|`x`</th><td>data, samples/sft, eval</td>",
+        "<th scope=\"row\">Big &amp; GPU; resumed on Laptop</th><td>sft</td>",
+        "<th scope=\"row\">not recorded</th><td>samples/init</td>",
+    ] {
+        assert!(html.contains(row), "{html}");
+    }
+
+    files.environments = vec![("eval".to_owned(), None)];
+    let other = tempfile::tempdir().unwrap();
+    let elsewhere = evaluate_in(other.path(), &config(), &files, &reader()).unwrap();
+    for file in ["summary.json", "golden.jsonl"] {
+        let bytes = |dir: &Path| fs::read(dir.join(file)).unwrap();
+        assert!(bytes(&out) == bytes(&elsewhere), "{file}");
+    }
 }

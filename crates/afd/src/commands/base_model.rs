@@ -5,7 +5,7 @@
 
 use std::{fs, path::Path};
 
-use afd_backend::device;
+use afd_backend::{Placement, Precision};
 use afd_data::{
     TokenRow, Tokenizer,
     records::{Example, JsonlWriter, read_jsonl},
@@ -48,7 +48,7 @@ pub(crate) struct Shape {
 
 pub(crate) fn run(config: &Path, output: &Path, run_dir: &Path) -> Result<(), Error> {
     let recipe = Recipe::load(config, &Overrides::new(super::environment(), &[])?)?;
-    let device = device::open(&recipe.device)?;
+    let placement = Placement::open(&recipe.device, Precision::default())?;
     let io = |source| Error::Io {
         action: "write",
         path: output.into(),
@@ -86,9 +86,9 @@ pub(crate) fn run(config: &Path, output: &Path, run_dir: &Path) -> Result<(), Er
             Ok(NegativeLogLikelihood { rows })
         };
         let config = shape(&recipe.shape, &tokenizer);
-        let model = CausalLm::init(config, derive(ctx.seed(), "init", 0), &device)?;
+        let model = CausalLm::init(config, derive(ctx.seed(), "init", 0), &placement)?;
         let (training, validation) = (rows("train")?, rows("validation")?);
-        let outcome = train_model(model, &training, &validation, sft, train, &device, ctx)?;
+        let outcome = train_model(model, &training, &validation, sft, train, &placement, ctx)?;
         outcome.model.save(ctx.dir())?;
         tokenizer.save(ctx.dir())?;
         let summary = serde_json::json!({

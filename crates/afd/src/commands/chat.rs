@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, Write, stdin, stdout};
 
-use afd_backend::device;
 use afd_data::{ASSISTANT, HUMAN, Tokenizer};
 use afd_policy::sample;
 
@@ -10,7 +9,7 @@ use super::sampling;
 use crate::{args::ChatArgs, error::Error};
 
 pub(crate) fn run(args: &ChatArgs) -> Result<(), Error> {
-    let device = device::open(&args.model.device)?;
+    let placement = args.model.placement()?;
     let mut config = sampling(&args.sampling, 1);
     // The policy must not speak for the human.
     config.stop_strings.push(HUMAN.to_owned());
@@ -18,7 +17,7 @@ pub(crate) fn run(args: &ChatArgs) -> Result<(), Error> {
         .check()
         .map_err(|error| Error::Usage(error.to_string()))?;
     let tokenizer = Tokenizer::load(&args.model.model)?;
-    let model = sample::load(&args.model.model, &tokenizer, &device)?;
+    let model = sample::load(&args.model.model, &tokenizer, &placement)?;
     let io = |source| Error::Io {
         action: "use",
         path: "the terminal".into(),

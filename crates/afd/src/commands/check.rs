@@ -5,6 +5,6 @@ use crate::{args::ConfigArgs, error::Error};
 
 pub(crate) fn run(args: &ConfigArgs) -> Result<(), Error> {
     let config = load_config(args)?;
-    afd_backend::device::open(&config.device)?;
+    afd_backend::Placement::open(&config.device, config.precision)?;
     print(&config.resolved)
 }

@@ -1,6 +1,5 @@
 //! `afd generate`: prompts in, a row per answer out.
 
-use afd_backend::device;
 use afd_data::Tokenizer;
 use afd_data::records::Sample;
 use afd_model::{GenerationRequest, plan_batches};
@@ -10,7 +9,7 @@ use super::{json_rows, sampling};
 use crate::{args::GenerateArgs, error::Error};
 
 pub(crate) fn run(args: &GenerateArgs) -> Result<(), Error> {
-    let device = device::open(&args.model.device)?;
+    let placement = args.model.placement()?;
     let config = sampling(&args.sampling, args.model.batch_size.get());
     config
         .check()
@@ -21,7 +20,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), Error> {
         .map(|row| Ok(row.text(&args.prompts, "prompt")?.to_owned()))
         .collect::<Result<Vec<String>, Error>>()?;
     let tokenizer = Tokenizer::load(&args.model.model)?;
-    let model = sample::load(&args.model.model, &tokenizer, &device)?;
+    let model = sample::load(&args.model.model, &tokenizer, &placement)?;
     let requests = sample::requests(
         &tokenizer,
         &texts,

@@ -1,6 +1,5 @@
 //! `afd logprobs`: what a policy thinks of given answers, token by token.
 
-use afd_backend::device;
 use afd_data::Tokenizer;
 use afd_model::Sequence;
 use afd_policy::sample;
@@ -11,10 +10,10 @@ use crate::{args::LogprobsArgs, error::Error};
 
 pub(crate) fn run(args: &LogprobsArgs) -> Result<(), Error> {
     let (model_args, input) = (&args.rows.model, &args.rows.input);
-    let device = device::open(&model_args.device)?;
+    let placement = model_args.placement()?;
     let mut rows = json_rows::read(input)?;
     let tokenizer = Tokenizer::load(&model_args.model)?;
-    let model = sample::load(&model_args.model, &tokenizer, &device)?;
+    let model = sample::load(&model_args.model, &tokenizer, &placement)?;
 
     let (context, vocab_size) = (
         model.config().max_position_embeddings,

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod base_model;
+pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod check;
 pub(crate) mod doctor;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use afd_backend::device;
+use afd_backend::{Placement, device};
 use afd_stage::RunDir;
 use serde_json::json;
 
@@ -18,7 +18,7 @@ use crate::{
 /// Runs all stages, or those up to `stage`.
 pub(crate) fn run(args: &PipelineArgs, stage: Option<&str>) -> Result<(), Error> {
     let config = load_config(&args.config)?;
-    device::open(&config.device)?;
+    let placement = Placement::open(&config.device, config.precision)?;
     let until = stage.or(args.until.as_deref());
     let asked = until.into_iter().chain(args.from.as_deref());
     for name in asked.chain(args.force.iter().map(String::as_str)) {
@@ -27,6 +27,9 @@ pub(crate) fn run(args: &PipelineArgs, stage: Option<&str>) -> Result<(), Error>
 
     let root = args.run_dir.clone().unwrap_or_else(|| default_dir(args));
     let mut run = RunDir::open(&root, config.seed, observer::for_terminal())?;
+    let description = device::describe(&config.device)?;
+    let (device, precision) = (&config.device, config.precision);
+    run.record_environment(&format!("{device}: {description}, {precision}"));
     for name in &args.force {
         run.force(name);
     }
@@ -36,7 +39,7 @@ pub(crate) fn run(args: &PipelineArgs, stage: Option<&str>) -> Result<(), Error>
     }
     run.write_file("config.toml", config.resolved.as_bytes())?;
     run.write_file("run.json", about(&config).as_bytes())?;
-    pipeline::run(&config, &run, &Steps::until(until))?;
+    pipeline::run(&config, &placement, &run, &Steps::until(until, &config))?;
     if root.join("eval/summary.json").is_file() && until.is_none_or(|until| until == "eval") {
         super::report::run(&root)?;
     }

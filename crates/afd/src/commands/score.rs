@@ -1,6 +1,5 @@
 //! `afd score`: what a reward model thinks of given answers.
 
-use afd_backend::device;
 use afd_reward::ClassifierScorer;
 use serde_json::json;
 
@@ -8,7 +7,7 @@ use super::json_rows;
 use crate::{args::RowArgs, error::Error};
 
 pub(crate) fn run(args: &RowArgs) -> Result<(), Error> {
-    let device = device::open(&args.model.device)?;
+    let placement = args.model.placement()?;
     let mut rows = json_rows::read(&args.input)?;
     let pairs = rows
         .iter()
@@ -17,7 +16,8 @@ pub(crate) fn run(args: &RowArgs) -> Result<(), Error> {
             Ok((text("prompt")?, text("completion")?))
         })
         .collect::<Result<Vec<_>, Error>>()?;
-    let scorer = ClassifierScorer::load(&args.model.model, args.model.batch_size.get(), &device)?;
+    let scorer =
+        ClassifierScorer::load(&args.model.model, args.model.batch_size.get(), &placement)?;
     let (scores, _) = scorer.logits(&pairs).map_err(|error| match error {
         afd_reward::Error::TooLong { number, context } => {
             let message = format!(

@@ -12,6 +12,7 @@ mod sections;
 
 use std::path::{Path, PathBuf};
 
+use afd_backend::Precision;
 use afd_data::{PrepareConfig, ReadOptions, SplitCaps, SplitFractions};
 use afd_eval::EvalConfig;
 use afd_policy::{BestOfNConfig, SampleConfig};
@@ -32,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) seed: u64,
     /// Device name, see `afd doctor`.
     pub(crate) device: String,
+    pub(crate) precision: Precision,
     pub(crate) model: ModelConfig,
     pub(crate) data: DataConfig,
     pub(crate) read: ReadOptions,
@@ -165,6 +167,7 @@ impl Config {
         let resolved = layers.to_toml();
         let mut sections = Sections::new(&layers);
         let root: Option<Root> = sections.read("");
+        let precision = sections.read("precision");
         let model = sections.read("model");
         let data = sections.read("data");
         let read = sections.read("data");
@@ -185,6 +188,7 @@ impl Config {
             Some(Self {
                 seed: root.seed,
                 device: root.device,
+                precision: precision?,
                 model: model?,
                 data: data?,
                 read: read?,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use afd_backend::{Dtype, Precision};
 use afd_model::{DecoderConfig, Head};
 
 use super::{Config, DataSource, Golden};
@@ -23,6 +24,7 @@ impl Config {
                 rules.add(&format!("{section}.{key}"), format!("must be {rule}"));
             }
         }
+        self.check_precision(&mut rules);
         self.check_data(&mut rules);
         self.check_paths(&mut rules);
         self.check_lengths(&mut rules);
@@ -31,6 +33,20 @@ impl Config {
             rules.add(&format!("eval.{key}"), problem);
         }
         rules.0
+    }
+
+    fn check_precision(&self, rules: &mut Rules) {
+        let Precision { params, compute } = self.precision;
+        rules.require(
+            params == Dtype::F32 || params == compute,
+            "precision.params",
+            "must be \"f32\" or what precision.compute is",
+        );
+        rules.require(
+            compute != Dtype::F16,
+            "precision.compute",
+            "must be \"f32\" or \"bf16\" for a run that trains: gradients are lost in the narrow range of f16",
+        );
     }
 
     fn check_data(&self, rules: &mut Rules) {

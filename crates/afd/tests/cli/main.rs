@@ -6,6 +6,7 @@
 mod chat;
 mod config_faults;
 mod data_faults;
+mod devices;
 mod judge;
 mod model_faults;
 mod pipeline;

@@ -186,15 +186,3 @@ fn a_place_for_the_base_model_is_made_before_its_training() {
     call.fails(1, &["cannot write /proc/afd-model"]);
     assert!(!run.root().exists());
 }
-
-#[test]
-fn doctor_tells_what_works() {
-    let outcome = afd(["doctor"]).succeeds();
-    let version = concat!("afd ", env!("CARGO_PKG_VERSION"), "\n");
-    assert!(outcome.stdout.starts_with(version), "{}", outcome.stdout);
-    assert!(
-        outcome.stdout.contains("flex     works"),
-        "{}",
-        outcome.stdout
-    );
-}

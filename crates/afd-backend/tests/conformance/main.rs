@@ -1,0 +1,14 @@
+//! Every operation, forward and backward, against its definition in f64, on the device that
+//! `AFD_DEVICE` names.
+//!
+//! Shapes are few and telling, because a device that compiles its kernels compiles some for
+//! each of them; two of each list are drawn.
+#![allow(clippy::unwrap_used, reason = "everything here is a test")]
+
+mod attention;
+mod log_probs;
+mod masks;
+mod norm;
+mod recompute;
+mod reference;
+mod rotary;

@@ -1,0 +1,230 @@
+//! Writing answers: the cache against full forward passes, and draws against probabilities.
+
+use afd_backend::device::test_device;
+use burn::{Tensor, module::Module, tensor::Int};
+
+use crate::{
+    CausalLm, Error, FinishReason, GenerationRequest, KvCache, SamplingParams, Sequence, Side,
+    Stop, generate, never, plan_batches,
+    tests::{assert_close, config, host, model},
+};
+
+/// Largest difference in nats between the log-probability a token was drawn with and what a
+/// forward pass, padded or not, with gradients or without, says of it on the same device.
+const SAME: f32 = 1e-5;
+
+fn request(prompt: &[u32], seeds: &[u64]) -> GenerationRequest {
+    GenerationRequest {
+        prompt_ids: prompt.to_vec(),
+        seeds: seeds.to_vec(),
+    }
+}
+
+/// Several end tokens, so that some answers end early and some do not.
+const STOP: Stop<'static> = Stop {
+    ids: &[0, 5, 11],
+    text: &never,
+};
+
+#[test]
+fn training_and_decoding_give_the_same_log_probs() {
+    let mut ended = 0;
+    for tied in [true, false] {
+        let model = CausalLm::init(config(tied), 11, &test_device().into()).unwrap();
+        let request = request(&[3, 9, 4], &[1, 2, 3, 4, 5, 6, 7, 8]);
+        let params = SamplingParams::unmodified(20);
+        let answers = generate(&model, &[&request], &params, &STOP).unwrap();
+        let texts: Vec<Vec<u32>> = answers[0]
+            .iter()
+            .map(|answer| [request.prompt_ids.as_slice(), &answer.ids].concat())
+            .collect();
+        let sequences: Vec<Sequence<'_>> = texts
+            .iter()
+            .map(|ids| Sequence { ids, prompt_len: 3 })
+            .collect();
+
+        let mut drawn = Vec::new();
+        for (answer, sequence) in answers[0].iter().zip(&sequences) {
+            assert_close(
+                &answer.log_probs,
+                &host(model.log_probs(&[*sequence], Side::Right)),
+                SAME,
+            );
+            drawn.extend_from_slice(&answer.log_probs);
+            match answer.finish {
+                FinishReason::Stop => {
+                    ended += usize::from(answer.ids.last().is_some_and(|id| STOP.ids.contains(id)))
+                }
+                FinishReason::Length => assert_eq!(answer.ids.len(), 20),
+            }
+        }
+        let trained = model.train();
+        for side in [Side::Right, Side::Left] {
+            assert_close(
+                &drawn,
+                &host(trained.log_probs(&sequences, side).inner()),
+                SAME,
+            );
+        }
+    }
+    // Otherwise rows leaving the batch would not have been tried.
+    assert!((2..15).contains(&ended), "{ended} of 16 ended");
+}
+
+#[test]
+fn however_a_text_is_cut_the_cache_reads_it_alike() {
+    const ROWS: [[i32; 9]; 2] = [
+        [3, 9, 4, 17, 5, 0, 8, 2, 20],
+        [6, 6, 11, 19, 23, 0, 7, 12, 1],
+    ];
+    let model = model().model;
+    let ids = Tensor::<2, Int>::from_data(ROWS, &test_device());
+    let whole = host(model.forward(ids.clone()));
+    for cuts in [vec![9], vec![4, 3, 2], vec![1, 7, 1], vec![1; 9]] {
+        let mut cache = KvCache::new(&model, 2, 9);
+        let mut start = 0;
+        let parts = cuts.iter().map(|&length| {
+            let part = ids.clone().narrow(1, start, length);
+            start += length;
+            model.forward_cached(part, &mut cache)
+        });
+        let parts = Tensor::cat(parts.collect(), 1);
+        assert_close(&host(parts), &whole, SAME);
+    }
+}
+
+#[test]
+fn an_answer_depends_on_its_prompt_and_seed_alone() {
+    let model = model();
+    let params = SamplingParams::unmodified(12);
+    let a = request(&[3, 9, 4], &[1, 2, 3]);
+    let b = request(&[8, 2, 20], &[4, 5]);
+    let together = generate(&model, &[&a, &b], &params, &STOP).unwrap();
+    for (request, answers) in [&a, &b].into_iter().zip(&together) {
+        for (seed, answer) in request.seeds.iter().zip(answers) {
+            let alone = self::request(&request.prompt_ids, &[*seed]);
+            let alone = generate(&model, &[&alone], &params, &STOP).unwrap();
+            assert_eq!(alone[0][0].ids, answer.ids);
+        }
+    }
+    assert_ne!(together[0][0].ids, together[0][1].ids);
+}
+
+/// Probabilities of the next token after each of `rows`.
+fn probabilities(model: &CausalLm, rows: &[&[u32]]) -> Vec<Vec<f64>> {
+    let logits = host(model.next_logits(rows));
+    let softmax = |row: &[f32]| -> Vec<f64> {
+        let weights: Vec<f64> = row.iter().map(|logit| f64::from(*logit).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        weights.iter().map(|weight| weight / total).collect()
+    };
+    logits
+        .chunks(logits.len() / rows.len())
+        .map(softmax)
+        .collect()
+}
+
+/// Pearson's χ² of `counts`, and what it exceeds once in 100 000 times when the counts come
+/// from `probabilities` (Wilson and Hilferty's formula). Tokens expected fewer than five
+/// times count together.
+fn chi_square(counts: &[f64], probabilities: &[f64]) -> (f64, f64) {
+    let draws: f64 = counts.iter().sum();
+    let (mut cells, mut rest) = (Vec::new(), (0.0, 0.0));
+    for (count, probability) in counts.iter().zip(probabilities) {
+        let expected = draws * probability;
+        if expected < 5.0 {
+            rest = (rest.0 + count, rest.1 + expected);
+        } else {
+            cells.push((*count, expected));
+        }
+    }
+    if rest.1 > 0.0 {
+        cells.push(rest);
+    }
+    let square = |(count, expected): &(f64, f64)| (count - expected).powi(2) / expected;
+    let spread = 2.0 / (9.0 * (cells.len() - 1) as f64);
+    let limit = (cells.len() - 1) as f64 * (1.0 - spread + 4.265 * spread.sqrt()).powi(3);
+    (cells.iter().map(square).sum(), limit)
+}
+
+/// Four thousand draws of two tokens: the first from the prefill, the second from the cache.
+/// Seeds are fixed, so a right sampler does not fail now and then.
+#[test]
+fn tokens_are_drawn_with_the_models_probabilities() {
+    let model = model();
+    let prompt = [3, 9, 4];
+    let seeds: Vec<u64> = (0..4000).collect();
+    let stop = Stop {
+        ids: &[],
+        text: &never,
+    };
+    let params = SamplingParams::unmodified(2);
+    let answers = generate(&model, &[&request(&prompt, &seeds)], &params, &stop).unwrap();
+
+    let first = probabilities(&model, &[&prompt]).remove(0);
+    let texts: Vec<Vec<u32>> = (0..first.len() as u32)
+        .map(|id| [prompt.as_slice(), &[id]].concat())
+        .collect();
+    let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    let mut second = vec![0.0; first.len()];
+    for (share, row) in first.iter().zip(probabilities(&model, &texts)) {
+        for (sum, probability) in second.iter_mut().zip(row) {
+            *sum += share * probability;
+        }
+    }
+    let uniform = vec![1.0 / first.len() as f64; first.len()];
+    for (place, expected) in [first, second].iter().enumerate() {
+        let mut counts = vec![0.0; expected.len()];
+        for answer in &answers[0] {
+            counts[answer.ids[place] as usize] += 1.0;
+        }
+        let (square, limit) = chi_square(&counts, expected);
+        assert!(
+            square < limit,
+            "token {place}: χ² of {square}, limit {limit}"
+        );
+        let (square, limit) = chi_square(&counts, &uniform);
+        assert!(square > limit, "token {place} may as well be uniform");
+    }
+}
+
+#[test]
+fn a_stop_text_ends_an_answer_with_the_token_that_completes_it() {
+    let model = model();
+    let params = SamplingParams::unmodified(12);
+    let stop = Stop {
+        ids: &[],
+        text: &|ids: &[u32]| ids.len() == 3,
+    };
+    let answers = generate(&model, &[&request(&[3], &[1])], &params, &stop).unwrap();
+    assert_eq!(answers[0][0].ids.len(), 3);
+    assert_eq!(answers[0][0].finish, FinishReason::Stop);
+}
+
+#[test]
+fn batches_hold_one_length_and_at_most_so_many_answers() {
+    let requests: Vec<_> = [(3, 2), (2, 2), (3, 2), (3, 9), (2, 1)]
+        .map(|(length, answers)| request(&vec![5; length], &vec![0; answers]))
+        .into();
+    let plan = plan_batches(&requests, 4);
+    assert_eq!(plan, [vec![1, 4], vec![0, 2], vec![3]]);
+}
+
+#[test]
+fn prompts_that_cannot_be_continued_are_refused() {
+    let model = model();
+    let refusal = |prompt: &[u32], new| {
+        let params = SamplingParams::unmodified(new);
+        generate(&model, &[&request(prompt, &[1])], &params, &STOP).unwrap_err()
+    };
+    assert!(matches!(refusal(&[], 4), Error::EmptyPrompt));
+    assert!(matches!(refusal(&[24], 4), Error::TokenId { id: 24, .. }));
+    assert!(matches!(
+        refusal(&[1; 30], 4),
+        Error::ContextLength {
+            prompt: 30,
+            new: 4,
+            context: 32
+        }
+    ));
+}
