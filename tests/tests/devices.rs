@@ -10,7 +10,7 @@ use afd_backend::{
     Dtype, Placement, Precision,
     device::{open, repeats_bits, supports, test_device, test_name},
 };
-use afd_model::{CausalLm, DecoderConfig, Family, Sequence, Side};
+use afd_model::{CausalLm, DecoderConfig, Sequence, Side};
 use afd_sft::NegativeLogLikelihood;
 use afd_train::TrainConfig;
 
@@ -115,22 +115,17 @@ fn recomputing_activations_changes_no_step() {
 #[test]
 fn weights_move_between_devices_bit_by_bit() {
     let config = DecoderConfig {
-        family: Family::Llama,
         vocab_size: 33,
         hidden_size: 20,
         intermediate_size: 28,
         num_hidden_layers: 2,
         num_attention_heads: 4,
         num_key_value_heads: 2,
-        head_dim: 6,
-        rms_norm_eps: 1e-6,
-        rope_theta: 10_000.0,
         max_position_embeddings: 32,
         tie_word_embeddings: false,
         initializer_range: 0.2,
-        pad_token_id: None,
-        bos_token_id: None,
         eos_token_ids: vec![0],
+        ..DecoderConfig::llama(6)
     };
     for (from, to) in [(flex(), device()), (device(), flex())] {
         let [there, back] = [(), ()].map(|()| tempfile::tempdir().unwrap());

@@ -5,7 +5,7 @@ use std::path::Path;
 use afd_backend::{
     Placement,
     device::workers,
-    ops::{padding_mask, token_log_probs},
+    ops::{cap, token_log_probs},
     workers::for_each,
 };
 use burn::{
@@ -16,9 +16,11 @@ use burn::{
 
 use crate::{
     Decoder, DecoderConfig, Error, Head, Padded, Sequence, Side,
+    checkpoint::Checkpoint,
     layers::Linear,
+    save::save,
     sequences::index_tensor,
-    weights::{SafetensorsFile, Source, Weights, save},
+    weights::{Source, Weights},
 };
 
 /// `…ForCausalLM`: writes text.
@@ -36,14 +38,10 @@ impl CausalLm {
     /// [`Error::Key`] on a shape no model can have.
     pub fn init(config: DecoderConfig, seed: u64, placement: &Placement) -> Result<Self, Error> {
         config.check(Path::new("the model's configuration"))?;
-        let weights = Weights {
-            source: Source::Seed(seed),
-            placement,
-        };
-        Self::new(config, &weights)
+        Self::new(config, Source::Seed(seed), placement)
     }
 
-    /// Reads a Hugging Face directory (`config.json`, `model.safetensors`).
+    /// Reads a Hugging Face directory: `config.json`, and `model.safetensors` or its shards.
     ///
     /// # Errors
     /// When a file is missing or damaged, or a tensor does not have the shape
@@ -57,23 +55,30 @@ impl CausalLm {
                 problem: "names a reward model; a policy needs …ForCausalLM".into(),
             });
         }
-        let file = Box::new(SafetensorsFile::open(&dir.join("model.safetensors"))?);
-        let weights = Weights {
-            source: Source::File {
-                file,
-                fallback: None,
-            },
-            placement,
+        let source = Source::Checkpoint {
+            checkpoint: Box::new(Checkpoint::open(dir)?),
+            fallback: None,
         };
-        Self::new(config, &weights)
+        Self::new(config, source, placement)
     }
 
-    fn new(config: DecoderConfig, weights: &Weights<'_>) -> Result<Self, Error> {
-        let shape = [config.hidden_size, config.vocab_size];
+    fn new(config: DecoderConfig, source: Source, placement: &Placement) -> Result<Self, Error> {
+        let weights = Weights {
+            source,
+            config: &config,
+            placement,
+        };
+        let (shape, std) = (
+            [config.hidden_size, config.vocab_size],
+            config.initializer_range,
+        );
         let lm_head = (!config.tie_word_embeddings)
-            .then(|| Linear::new(weights, "lm_head", shape, config.initializer_range))
+            .then(|| Linear::new(&weights, "lm_head", shape, false, std))
             .transpose()?;
-        let model = Decoder::new(config, weights)?;
+        if config.tie_word_embeddings {
+            weights.check_tied_head()?;
+        }
+        let model = Decoder::new(config.clone(), &weights)?;
         weights.finish()?;
         Ok(Self { model, lm_head })
     }
@@ -99,7 +104,7 @@ impl CausalLm {
             "top_p": 1.0,
         });
         crate::write_json(&dir.join("generation_config.json"), &generation)?;
-        save(self, &dir.join("model.safetensors"))
+        save(self, config, &dir.join("model.safetensors"))
     }
 
     /// The shape of the decoder.
@@ -132,9 +137,8 @@ impl CausalLm {
         let hidden = match side {
             Side::Right => self.model.forward(padded.ids),
             Side::Left => {
-                let mask = padding_mask(&padded.present, batch, length, &device);
-                self.model
-                    .forward_masked(padded.ids, padded.positions, mask)
+                let (ids, positions) = (padded.ids, padded.positions);
+                self.model.forward_masked(ids, positions, &padded.present)
             }
         };
         let predictors = sequences
@@ -151,7 +155,8 @@ impl CausalLm {
         let hidden = hidden
             .reshape([batch * length, width])
             .select(0, predictors);
-        token_log_probs(hidden, self.head(), targets)
+        let softcap = self.config().final_logit_softcapping;
+        token_log_probs(hidden, self.head(), targets, softcap)
     }
 
     /// [`Self::log_probs`] on the host, split by sequence, without gradients.
@@ -197,24 +202,26 @@ impl CausalLm {
             &self.model.device().inner(),
         );
         let hidden = self.model.forward(ids).narrow(1, length - 1, 1);
-        logits(hidden.squeeze_dim::<2>(1), self.head())
+        self.logits(hidden.squeeze_dim::<2>(1), self.head())
     }
-}
 
-/// Logits `[N, V]` of hidden states `[N, D]`, both f32, by a model's [`CausalLm::head`].
-pub(crate) fn logits(hidden: Tensor<2>, head: Tensor<2>) -> Tensor<2> {
-    hidden.cast(head.dtype()).matmul(head).cast(FloatDType::F32)
+    /// Logits `[N, V]` of hidden states `[N, D]`, both f32, by the model's [`head`](Self::head).
+    pub(crate) fn logits(&self, hidden: Tensor<2>, head: Tensor<2>) -> Tensor<2> {
+        let logits = hidden.cast(head.dtype()).matmul(head);
+        let softcap = self.config().final_logit_softcapping;
+        cap(logits.cast(FloatDType::F32), softcap)
+    }
 }
 
 impl DecoderConfig {
     /// Refuses sequences longer than the context or with ids outside the vocabulary.
     pub(crate) fn check_sequences(&self, sequences: &[Sequence<'_>]) -> Result<(), Error> {
         for sequence in sequences {
-            if sequence.ids.len() > self.max_position_embeddings {
+            if sequence.ids.len() > self.context() {
                 return Err(Error::ContextLength {
                     prompt: sequence.prompt_len,
                     new: sequence.ids.len() - sequence.prompt_len,
-                    context: self.max_position_embeddings,
+                    context: self.context(),
                 });
             }
             if let Some(id) = sequence

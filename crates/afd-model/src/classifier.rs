@@ -8,9 +8,11 @@ use burn::{Tensor, module::Module};
 use crate::{
     Decoder, DecoderConfig, Error, Head, Padded, Sequence, Side,
     causal_lm::{chunks_by_length, to_host},
+    checkpoint::Checkpoint,
     layers::Linear,
+    save::save,
     sequences::index_tensor,
-    weights::{SafetensorsFile, Source, Weights, save},
+    weights::{Source, Weights},
 };
 
 /// `…ForSequenceClassification` with one label: reads text, answers a logit.
@@ -30,14 +32,17 @@ impl SequenceClassifier {
     /// `config.json` asks for. A reward model without `score.weight` is an error too.
     pub fn load(dir: &Path, seed: u64, placement: &Placement) -> Result<Self, Error> {
         let (config, head) = DecoderConfig::load(dir)?;
-        let file = Box::new(SafetensorsFile::open(&dir.join("model.safetensors"))?);
         let fallback = (head == Head::LanguageModel).then_some(("score.weight", seed));
         let weights = Weights {
-            source: Source::File { file, fallback },
+            source: Source::Checkpoint {
+                checkpoint: Box::new(Checkpoint::open(dir)?),
+                fallback,
+            },
+            config: &config,
             placement,
         };
         let score = Linear::score_head(&weights, config.hidden_size)?;
-        let model = Decoder::new(config, &weights)?;
+        let model = Decoder::new(config.clone(), &weights)?;
         weights.finish()?;
         Ok(Self { model, score })
     }
@@ -56,7 +61,7 @@ impl SequenceClassifier {
     pub fn save(&self, dir: &Path) -> Result<(), Error> {
         let json = self.model.config().to_json(Head::Score);
         crate::write_json(&dir.join("config.json"), &json)?;
-        save(self, &dir.join("model.safetensors"))
+        save(self, self.model.config(), &dir.join("model.safetensors"))
     }
 
     /// One logit per sequence, `[B]`, read at its last real token.

@@ -1,19 +1,30 @@
-//! A decoder's typed options, and the way from and to Hugging Face's `config.json`.
+//! A decoder's shape, whatever the family it belongs to.
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::{Error, llama};
+use crate::{Error, Rope, families};
 
 /// Which Hugging Face family a checkpoint belongs to: decides weight names and `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is told in its file below `families/`")]
 pub enum Family {
-    /// Llama 1 and 2 style decoders; RMSNorm, rotary positions, SwiGLU.
+    Gpt2,
     Llama,
+    Mistral,
+    Qwen2,
+    Qwen3,
+    Gemma,
+    Gemma2,
+    Gemma3,
+    GptNeoX,
+    Phi3,
 }
 
-/// The shape of a decoder, whatever its family.
+/// The shape of a decoder: all that its layers can be made of, and what its family chose.
+///
+/// [`DecoderConfig::llama`] is a plain one to change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecoderConfig {
     /// The family the checkpoint came from and will be written as.
@@ -32,11 +43,41 @@ pub struct DecoderConfig {
     pub num_key_value_heads: usize,
     /// `d`: width of a head.
     pub head_dim: usize,
-    /// Added to the mean square in RMSNorm.
-    pub rms_norm_eps: f64,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f64,
-    /// Longest sequence, in tokens.
+    /// How rows are normalised.
+    pub norm: NormKind,
+    /// Added to the mean square, or to the variance.
+    pub norm_eps: f64,
+    /// Where a layer adds to the residual stream.
+    pub residual: Residual,
+    /// Between the two halves of the feed-forward block.
+    pub activation: Activation,
+    /// Whether the activation multiplies a second projection (SwiGLU, GeGLU).
+    pub gated_mlp: bool,
+    /// Biases of query, key and value.
+    pub qkv_bias: bool,
+    /// Bias of attention's output.
+    pub attention_output_bias: bool,
+    /// Biases of the feed-forward block.
+    pub mlp_bias: bool,
+    /// Whether the heads of queries and keys are normalised before they are turned.
+    pub qk_norm: bool,
+    /// Turned positions; `None`: learned ones, added to the embeddings.
+    pub rope: Option<Rope>,
+    /// What layers with a window turn by, where that is something else.
+    pub local_rope: Option<Rope>,
+    /// How many keys, its own among them, a query of a layer with a window sees.
+    pub sliding_window: Option<usize>,
+    /// Which layers have the window; layers beyond its end have none.
+    pub sliding_layers: Vec<bool>,
+    /// What embeddings are multiplied by.
+    pub embedding_scale: f64,
+    /// Attention's scores are products divided by the root of this, most often the head's width.
+    pub query_pre_attn_scalar: f64,
+    /// Soft cap of attention's scores.
+    pub attn_logit_softcapping: Option<f64>,
+    /// Soft cap of the logits.
+    pub final_logit_softcapping: Option<f64>,
+    /// Longest sequence, in tokens, before any scaling of positions.
     pub max_position_embeddings: usize,
     /// Whether the output head is the embedding.
     pub tie_word_embeddings: bool,
@@ -50,6 +91,39 @@ pub struct DecoderConfig {
     pub eos_token_ids: Vec<u32>,
 }
 
+/// How rows are normalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormKind {
+    /// By their root mean square, times a weight.
+    Rms,
+    /// The same times one more than the weight.
+    RmsOffset,
+    /// By mean and standard deviation, times a weight, plus a bias.
+    Layer,
+}
+
+/// Where a layer adds to the residual stream `x`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Residual {
+    /// `x += attention(norm(x))`, then `x += mlp(norm(x))`.
+    Sequential,
+    /// The same with a norm after attention and after the feed-forward block too.
+    Sandwich,
+    /// `x += attention(norm(x)) + mlp(norm(x))`, each with a norm of its own.
+    Parallel,
+}
+
+/// What stands between the two halves of the feed-forward block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x·sigmoid(x)`.
+    Silu,
+    /// `x·Φ(x)`.
+    Gelu,
+    /// The same by its approximation with tanh.
+    GeluTanh,
+}
+
 /// What stands on top of the decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
@@ -60,50 +134,82 @@ pub enum Head {
 }
 
 impl DecoderConfig {
+    /// A plain decoder as Llama has it, of one layer, one head and no size to speak of.
+    pub fn llama(head_dim: usize) -> Self {
+        Self {
+            family: Family::Llama,
+            vocab_size: 1,
+            hidden_size: head_dim,
+            intermediate_size: head_dim,
+            num_hidden_layers: 1,
+            num_attention_heads: 1,
+            num_key_value_heads: 1,
+            head_dim,
+            norm: NormKind::Rms,
+            norm_eps: 1e-6,
+            residual: Residual::Sequential,
+            activation: Activation::Silu,
+            gated_mlp: true,
+            qkv_bias: false,
+            attention_output_bias: false,
+            mlp_bias: false,
+            qk_norm: false,
+            rope: Some(Rope::plain(head_dim, 10_000.0)),
+            local_rope: None,
+            sliding_window: None,
+            sliding_layers: Vec::new(),
+            embedding_scale: 1.0,
+            query_pre_attn_scalar: head_dim as f64,
+            attn_logit_softcapping: None,
+            final_logit_softcapping: None,
+            max_position_embeddings: 2048,
+            tie_word_embeddings: false,
+            initializer_range: 0.02,
+            pad_token_id: None,
+            bos_token_id: None,
+            eos_token_ids: Vec::new(),
+        }
+    }
+
     /// Reads `dir/config.json`.
     ///
     /// # Errors
-    /// When the file is missing or malformed, the architecture is unknown, or it asks for
-    /// something this decoder does not do: never silently ignored.
+    /// When the file is missing or malformed, the architecture is unknown, or it sets an option of
+    /// its family that this decoder does not have.
     pub fn load(dir: &Path) -> Result<(Self, Head), Error> {
-        let path = dir.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| Error::Read {
-            path: path.clone(),
+        Self::load_file(&dir.join("config.json"))
+    }
+
+    pub(crate) fn load_file(path: &Path) -> Result<(Self, Head), Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+            path: path.into(),
             source,
         })?;
-        let json: Map<String, Value> =
-            serde_json::from_str(&text).map_err(|source| Error::Json {
-                path: path.clone(),
-                source,
-            })?;
-        let architecture = json
-            .get("architectures")
-            .and_then(|names| names.get(0))
-            .and_then(Value::as_str)
-            .unwrap_or("(none)");
-        let head = match architecture {
-            "LlamaForCausalLM" => Head::LanguageModel,
-            "LlamaForSequenceClassification" => Head::Score,
-            _ => {
-                return Err(Error::Architecture {
-                    path,
-                    architecture: architecture.into(),
-                });
-            }
-        };
-        let config = llama::from_json(&HfConfig {
-            json: &json,
-            path: &path,
+        let json = serde_json::from_str(&text).map_err(|source| Error::Json {
+            path: path.into(),
+            source,
         })?;
-        config.check(&path)?;
+        let (config, head) = families::from_json(&json, path)?;
+        config.check(path)?;
         Ok((config, head))
     }
 
-    /// The `config.json` of a model with this decoder and `head`.
+    /// The `config.json` of a model with this decoder and `head`, in the dialect of
+    /// transformers 4, which version 5 reads as well.
     pub fn to_json(&self, head: Head) -> Value {
-        match self.family {
-            Family::Llama => llama::to_json(self, head),
-        }
+        families::to_json(self, head)
+    }
+
+    /// Longest sequence, in tokens.
+    pub fn context(&self) -> usize {
+        let scaled = self.rope.as_ref().and_then(Rope::context);
+        scaled.unwrap_or(self.max_position_embeddings)
+    }
+
+    /// The window of layer `index`.
+    pub(crate) fn window(&self, index: usize) -> Option<usize> {
+        let slides = self.sliding_layers.get(index).copied().unwrap_or(false);
+        self.sliding_window.filter(|_| slides)
     }
 
     /// Refuses a tokenizer with more ids than the embedding has rows.
@@ -123,23 +229,62 @@ impl DecoderConfig {
     /// Refuses shapes no model can have; `path` is named in the complaint.
     pub(crate) fn check(&self, path: &Path) -> Result<(), Error> {
         let (heads, kv) = (self.num_attention_heads, self.num_key_value_heads);
+        let ropes = self.rope.iter().chain(&self.local_rope);
+        let ropes: Vec<usize> = ropes.map(|rope| rope.dim).collect();
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", heads),
+            ("num_key_value_heads", kv),
+            ("head_dim", self.head_dim),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ];
+        let wrong = sizes
+            .into_iter()
+            .find(|(_, size)| !(1..=MAX_SIZE).contains(size));
+        if let Some((key, size)) = wrong {
+            return Err(Error::Key {
+                path: path.into(),
+                key,
+                problem: format!("is {size}; it must be between 1 and {MAX_SIZE}"),
+            });
+        }
+        let caps = [self.attn_logit_softcapping, self.final_logit_softcapping];
         let rules = [
             (
-                kv > 0 && heads.is_multiple_of(kv),
+                heads.is_multiple_of(kv),
                 "num_key_value_heads",
                 format!("is {kv}, which does not divide num_attention_heads = {heads}"),
             ),
             (
-                self.head_dim > 0 && self.head_dim.is_multiple_of(2),
-                "head_dim",
-                format!("is {}; rotary positions need an even width", self.head_dim),
+                caps.iter().flatten().all(|cap| *cap > 0.0),
+                "attn_logit_softcapping, final_logit_softcapping",
+                format!("are {caps:?}; a soft cap is above 0"),
             ),
             (
-                (1..=MAX_CONTEXT).contains(&self.max_position_embeddings),
+                ropes
+                    .iter()
+                    .all(|d| *d > 0 && d.is_multiple_of(2) && *d <= self.head_dim),
+                "head_dim",
+                format!(
+                    "is {}, of which {ropes:?} numbers are turned; they are turned in pairs",
+                    self.head_dim
+                ),
+            ),
+            (
+                self.sliding_window != Some(0),
+                "sliding_window",
+                "is 0; a token sees itself at least".to_owned(),
+            ),
+            (
+                self.context() <= MAX_SIZE,
                 "max_position_embeddings",
                 format!(
-                    "is {}; it must be between 1 and {MAX_CONTEXT}",
-                    self.max_position_embeddings
+                    "is {} and its scaling makes a context of {}; the longest is {MAX_SIZE}",
+                    self.max_position_embeddings,
+                    self.context()
                 ),
             ),
         ];
@@ -154,77 +299,6 @@ impl DecoderConfig {
     }
 }
 
-/// Longest context, in tokens: the rotary tables are computed for all of it.
-const MAX_CONTEXT: usize = 1 << 20;
-
-/// A `config.json` with its path, so that every complaint names the file and the key.
-pub(crate) struct HfConfig<'a> {
-    pub(crate) json: &'a Map<String, Value>,
-    pub(crate) path: &'a Path,
-}
-
-impl HfConfig<'_> {
-    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
-        self.json.get(key).filter(|value| !value.is_null())
-    }
-
-    pub(crate) fn required(&self, key: &'static str) -> Result<usize, Error> {
-        match self.optional(key)? {
-            Some(value) => Ok(value),
-            None => Err(self.problem(key, "is missing".into())),
-        }
-    }
-
-    pub(crate) fn optional(&self, key: &'static str) -> Result<Option<usize>, Error> {
-        self.get(key)
-            .map(|value| {
-                let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
-                number
-                    .map(|n| n as usize)
-                    .ok_or_else(|| self.problem(key, format!("is {value}, not a whole number")))
-            })
-            .transpose()
-    }
-
-    pub(crate) fn float(&self, key: &'static str, default: f64) -> Result<f64, Error> {
-        self.get(key).map_or(Ok(default), |value| {
-            value
-                .as_f64()
-                .ok_or_else(|| self.problem(key, format!("is {value}, not a number")))
-        })
-    }
-
-    pub(crate) fn flag(&self, key: &'static str, default: bool) -> Result<bool, Error> {
-        self.get(key).map_or(Ok(default), |value| {
-            value
-                .as_bool()
-                .ok_or_else(|| self.problem(key, format!("is {value}, not true or false")))
-        })
-    }
-
-    /// Refuses `key` unless it is absent or equal to `only`.
-    pub(crate) fn refuse_unless(
-        &self,
-        key: &'static str,
-        only: &Value,
-        supported: &'static str,
-    ) -> Result<(), Error> {
-        match self.get(key) {
-            Some(found) if found != only => Err(Error::Option {
-                path: self.path.into(),
-                key,
-                found: found.to_string(),
-                supported,
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    pub(crate) fn problem(&self, key: &'static str, problem: String) -> Error {
-        Error::Key {
-            path: self.path.into(),
-            key,
-            problem,
-        }
-    }
-}
+/// The largest size of anything: beyond it a file is damaged or means harm. Tables of angles are
+/// computed for all of a context.
+pub(crate) const MAX_SIZE: usize = 1 << 20;

@@ -1,32 +1,37 @@
 //! The decoder every family shares: token ids in, hidden states out.
 
 use afd_backend::{
-    ops::{Mask, RotaryTable, attention, causal_mask, rotate},
+    ops::{Mask, RotaryTable, ScoreOptions, attention, causal_mask, padding_mask, rotate},
     recompute,
 };
 use burn::{
     Tensor,
     module::Module,
-    tensor::{Device, FloatDType, Int, activation::silu},
+    tensor::{Device, FloatDType, Int},
 };
 
 use crate::{
-    DecoderConfig, Error, KvCache,
+    Activation, DecoderConfig, Error, KvCache, Residual, Rope,
     cache::LayerCache,
-    layers::{Embedding, Linear, RmsNorm},
+    layers::{Embedding, Linear, Norm},
     weights::Weights,
 };
 
-/// Embedding, layers and the final norm.
+/// A causal decoder. Its parts are called as in Llama, which most families follow.
 #[derive(Module, Debug)]
 pub struct Decoder {
     pub(crate) embed_tokens: Embedding,
+    /// Learned positions, where they are not turned.
+    embed_positions: Option<Embedding>,
     layers: Vec<Layer>,
-    norm: RmsNorm,
+    norm: Norm,
     #[module(skip)]
     config: DecoderConfig,
     #[module(skip)]
-    rotary: RotaryTable,
+    rotary: Option<Rotary>,
+    /// Of layers with a window, where they turn otherwise.
+    #[module(skip)]
+    local_rotary: Option<Rotary>,
     /// What linear layers and attention compute in.
     #[module(skip)]
     compute: FloatDType,
@@ -36,10 +41,17 @@ pub struct Decoder {
 
 #[derive(Module, Debug)]
 struct Layer {
-    input_layernorm: RmsNorm,
+    input_layernorm: Norm,
     self_attn: Attention,
-    post_attention_layernorm: RmsNorm,
+    /// Before the feed-forward block; after attention in a sandwich.
+    post_attention_layernorm: Norm,
+    pre_feedforward_layernorm: Option<Norm>,
     mlp: Mlp,
+    post_feedforward_layernorm: Option<Norm>,
+    #[module(skip)]
+    residual: Residual,
+    /// Whether it looks through a window.
+    slides: bool,
 }
 
 #[derive(Module, Debug)]
@@ -47,47 +59,88 @@ struct Attention {
     q_proj: Linear,
     k_proj: Linear,
     v_proj: Linear,
+    q_norm: Option<Norm>,
+    k_norm: Option<Norm>,
     o_proj: Linear,
     head_dim: usize,
+    #[module(skip)]
+    scores: ScoreOptions,
 }
 
 #[derive(Module, Debug)]
 struct Mlp {
-    gate_proj: Linear,
+    gate_proj: Option<Linear>,
     up_proj: Linear,
     down_proj: Linear,
+    #[module(skip)]
+    activation: Activation,
 }
 
 /// Cosines and sines, each `[B or 1, T, 1, d/2]`.
 type Angles = (Tensor<4>, Tensor<4>);
 
+/// Where tokens stand and what they see: in layers without a window, and in those with one.
+#[derive(Clone)]
+struct Surroundings {
+    angles: [Option<Angles>; 2],
+    masks: [Option<Mask>; 2],
+}
+
+/// A way to turn positions, with a table of its angles.
+#[derive(Debug, Clone)]
+struct Rotary {
+    rope: Rope,
+    table: RotaryTable,
+}
+
+impl Rotary {
+    fn new(rope: &Rope, positions: usize, device: &Device) -> Self {
+        let positions = rope.fixed_until().unwrap_or(positions);
+        Self {
+            table: RotaryTable::new(positions, &rope.frequencies(positions), device),
+            rope: rope.clone(),
+        }
+    }
+
+    /// The table for texts of `length` tokens.
+    fn table(&self, length: usize, device: &Device) -> RotaryTable {
+        match self.rope.fixed_until() {
+            Some(until) if length > until => {
+                RotaryTable::new(length, &self.rope.frequencies(length), device)
+            }
+            _ => self.table.clone(),
+        }
+    }
+}
+
 impl Decoder {
     pub(crate) fn new(config: DecoderConfig, weights: &Weights<'_>) -> Result<Self, Error> {
         let (c, std) = (&config, config.initializer_range);
-        let embed_tokens = Embedding::new(
-            weights,
-            "model.embed_tokens",
-            [c.vocab_size, c.hidden_size],
-            std,
-        )?;
-        let layers = (0..c.num_hidden_layers)
-            .map(|index| Layer::new(c, weights, &format!("model.layers.{index}")))
-            .collect::<Result<_, _>>()?;
-        let norm = RmsNorm::new(weights, "model.norm", c.hidden_size, c.rms_norm_eps)?;
-        let rotary = RotaryTable::new(
-            c.max_position_embeddings,
-            c.head_dim,
-            c.rope_theta,
-            &weights.placement.device,
-        );
+        let device = &weights.placement.device;
+        let embedding = |name: &str, rows: usize| {
+            Embedding::new(
+                weights,
+                &format!("model.{name}"),
+                [rows, c.hidden_size],
+                std,
+            )
+        };
+        let rotary = |rope: &Rope| Rotary::new(rope, c.max_position_embeddings, device);
         Ok(Self {
-            embed_tokens,
-            layers,
-            norm,
-            config,
-            rotary,
+            embed_tokens: embedding("embed_tokens", c.vocab_size)?,
+            embed_positions: match c.rope {
+                Some(_) => None,
+                None => Some(embedding("embed_positions", c.max_position_embeddings)?),
+            },
+            layers: (0..c.num_hidden_layers)
+                .map(|index| Layer::new(c, weights, index))
+                .collect::<Result<_, _>>()?,
+            norm: Norm::new(c, weights, "model.norm", c.hidden_size)?,
+            rotary: c.rope.as_ref().map(rotary),
+            local_rotary: c.local_rope.as_ref().map(rotary),
             compute: weights.placement.compute(),
             gradient_checkpointing: false,
+            config,
         })
     }
 
@@ -121,19 +174,33 @@ impl Decoder {
     /// padded, if at all, on the right (real tokens never look at padding to their right).
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let length = ids.dims()[1];
-        let mask = causal_mask(0, length, &self.rotary_device());
-        self.run(ids, self.rotary.range(0, length), Some(mask), None)
+        self.run(self.embed(ids, 0), self.following(0, length), None)
     }
 
-    /// Like [`Self::forward`] for rows padded anywhere: `positions` is `[B, T]`, the mask as
-    /// [`afd_backend::ops::padding_mask`] makes it.
+    /// Like [`Self::forward`] for rows padded anywhere: `positions` is `[B, T]`, `present` tells
+    /// which tokens are real, row by row, as [`padding_mask`] wants it.
     pub fn forward_masked(
         &self,
         ids: Tensor<2, Int>,
         positions: Tensor<2, Int>,
-        mask: Mask,
+        present: &[bool],
     ) -> Tensor<3> {
-        self.run(ids, self.rotary.gather(positions), Some(mask), None)
+        let ([batch, length], device) = (ids.dims(), self.plain_device());
+        let x = self.embed_ids(ids);
+        let x = match &self.embed_positions {
+            Some(learned) => x + learned.forward(positions.clone()),
+            None => x,
+        };
+        let longest = present
+            .chunks(length)
+            .map(|row| row.iter().filter(|present| **present).count());
+        let longest = longest.max().unwrap_or(0);
+        let surroundings = self.surroundings(
+            length,
+            |rotary| rotary.table(longest, &device).gather(positions.clone()),
+            |window| Some(padding_mask(present, batch, length, window, &device)),
+        );
+        self.run(x, surroundings, None)
     }
 
     /// Hidden states of the next tokens `[B, T]` of sequences in `cache`, which is extended.
@@ -142,39 +209,100 @@ impl Decoder {
     /// When the cache has no room left for `T` tokens.
     pub fn forward_cached(&self, ids: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
         let (past, length) = (cache.len(), ids.dims()[1]);
-        // A single new token sees every cached one: nothing to mask.
-        let mask = (length > 1).then(|| causal_mask(past, length, &self.rotary_device()));
-        let angles = self.rotary.range(past, length);
-        let hidden = self.run(ids, angles, mask, Some(cache));
+        let hidden = self.run(
+            self.embed(ids, past),
+            self.following(past, length),
+            Some(cache),
+        );
         cache.advance(length);
         hidden
     }
 
+    /// What enters the first layer: ids `[B, T]` at positions from `start` on.
+    fn embed(&self, ids: Tensor<2, Int>, start: usize) -> Tensor<3> {
+        let length = ids.dims()[1];
+        let x = self.embed_ids(ids);
+        match &self.embed_positions {
+            Some(learned) => x + learned.range(start, length),
+            None => x,
+        }
+    }
+
+    fn embed_ids(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let x = self.embed_tokens.forward(ids);
+        match self.config.embedding_scale {
+            1.0 => x,
+            scale => x * scale,
+        }
+    }
+
+    /// The surroundings of `length` tokens that follow `past` ones in every row.
+    fn following(&self, past: usize, length: usize) -> Surroundings {
+        let device = self.plain_device();
+        let total = past + length;
+        self.surroundings(
+            total,
+            |rotary| rotary.table(total, &device).range(past, length),
+            |window| {
+                // A single token sees every cached one, but for those behind its window.
+                let hides = length > 1 || window.is_some();
+                hides.then(|| causal_mask(past, length, window, &device))
+            },
+        )
+    }
+
+    /// The surroundings of texts of `length` tokens, padding included. `mask` is asked for a window
+    /// only where it hides something.
+    fn surroundings(
+        &self,
+        length: usize,
+        angles: impl Fn(&Rotary) -> Angles,
+        mask: impl Fn(Option<usize>) -> Option<Mask>,
+    ) -> Surroundings {
+        let angles = |rotary: &Rotary| {
+            let (cos, sin) = angles(rotary);
+            (cos.cast(self.compute), sin.cast(self.compute))
+        };
+        let global = self.rotary.as_ref().map(&angles);
+        let local = self.local_rotary.as_ref().map(&angles);
+        let has = |slides: bool| self.layers.iter().any(|layer| layer.slides == slides);
+        let window = self.config.sliding_window;
+        let window = window.filter(|window| has(true) && *window < length);
+        let whole = match has(false) || window.is_none() {
+            true => mask(None),
+            false => None,
+        };
+        let local_mask = match window {
+            Some(_) => mask(window),
+            None => whole.clone(),
+        };
+        Surroundings {
+            angles: [global.clone(), local.or(global)],
+            masks: [whole, local_mask],
+        }
+    }
+
     /// Masks and angles are constants: they live on the plain device and mix with tracked tensors.
-    fn rotary_device(&self) -> Device {
+    fn plain_device(&self) -> Device {
         self.device().inner()
     }
 
     fn run(
         &self,
-        ids: Tensor<2, Int>,
-        angles: Angles,
-        mask: Option<Mask>,
+        mut x: Tensor<3>,
+        surroundings: Surroundings,
         mut cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
-        let mut x = self.embed_tokens.forward(ids);
-        let angles = (angles.0.cast(self.compute), angles.1.cast(self.compute));
         let past = cache.as_ref().map_or(0, |cache| cache.len());
         for (index, layer) in self.layers.iter().enumerate() {
             let slot = cache.as_mut().map(|cache| (cache.layer(index), past));
             x = match slot {
                 None if self.gradient_checkpointing => {
-                    let (angles, mask) = (angles.clone(), mask.clone());
-                    let forward =
-                        move |layer: &Layer, x| layer.forward(x, &angles, mask.as_ref(), None);
+                    let surroundings = surroundings.clone();
+                    let forward = move |layer: &Layer, x| layer.forward(x, &surroundings, None);
                     recompute(layer, x, forward)
                 }
-                slot => layer.forward(x, &angles, mask.as_ref(), slot),
+                slot => layer.forward(x, &surroundings, slot),
             };
         }
         self.norm.forward(x)
@@ -182,35 +310,98 @@ impl Decoder {
 }
 
 impl Layer {
-    fn new(c: &DecoderConfig, weights: &Weights<'_>, name: &str) -> Result<Self, Error> {
-        let norm = |part: &str| {
-            RmsNorm::new(
-                weights,
-                &format!("{name}.{part}"),
-                c.hidden_size,
-                c.rms_norm_eps,
-            )
+    fn new(c: &DecoderConfig, weights: &Weights<'_>, index: usize) -> Result<Self, Error> {
+        let name = format!("model.layers.{index}");
+        let norm = |part: &str| Norm::new(c, weights, &format!("{name}.{part}"), c.hidden_size);
+        let sandwich = |part: &str| {
+            let there = c.residual == Residual::Sandwich;
+            there.then(|| norm(part)).transpose()
         };
-        let linear = |part: &str, input, output| {
-            let name = format!("{name}.{part}");
-            Linear::new(weights, &name, [input, output], c.initializer_range)
-        };
-        let (d, q) = (c.hidden_size, c.num_attention_heads * c.head_dim);
-        let kv = c.num_key_value_heads * c.head_dim;
         Ok(Self {
             input_layernorm: norm("input_layernorm")?,
-            self_attn: Attention {
-                q_proj: linear("self_attn.q_proj", d, q)?,
-                k_proj: linear("self_attn.k_proj", d, kv)?,
-                v_proj: linear("self_attn.v_proj", d, kv)?,
-                o_proj: linear("self_attn.o_proj", q, d)?,
-                head_dim: c.head_dim,
-            },
+            self_attn: Attention::new(c, weights, &format!("{name}.self_attn"))?,
             post_attention_layernorm: norm("post_attention_layernorm")?,
-            mlp: Mlp {
-                gate_proj: linear("mlp.gate_proj", d, c.intermediate_size)?,
-                up_proj: linear("mlp.up_proj", d, c.intermediate_size)?,
-                down_proj: linear("mlp.down_proj", c.intermediate_size, d)?,
+            pre_feedforward_layernorm: sandwich("pre_feedforward_layernorm")?,
+            mlp: Mlp::new(c, weights, &format!("{name}.mlp"))?,
+            post_feedforward_layernorm: sandwich("post_feedforward_layernorm")?,
+            residual: c.residual,
+            slides: c.window(index).is_some(),
+        })
+    }
+
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        surroundings: &Surroundings,
+        cache: Option<(&mut LayerCache, usize)>,
+    ) -> Tensor<3> {
+        let kind = usize::from(self.slides);
+        let (angles, mask) = (&surroundings.angles[kind], &surroundings.masks[kind]);
+        let normed = self.input_layernorm.forward(x.clone());
+        let attended = self
+            .self_attn
+            .forward(normed, angles.as_ref(), mask.as_ref(), cache);
+        let attended = attended.cast(FloatDType::F32);
+        let mlp = |x: Tensor<3>| self.mlp.forward(x).cast(FloatDType::F32);
+        let after_attention = &self.post_attention_layernorm;
+        match self.residual {
+            Residual::Sequential => {
+                let x = x + attended;
+                x.clone() + mlp(after_attention.forward(x))
+            }
+            Residual::Parallel => {
+                let fed = mlp(after_attention.forward(x.clone()));
+                x + attended + fed
+            }
+            Residual::Sandwich => {
+                let x = x + after_attention.forward(attended);
+                x.clone()
+                    + normed_by(&self.post_feedforward_layernorm, {
+                        mlp(normed_by(&self.pre_feedforward_layernorm, x))
+                    })
+            }
+        }
+    }
+}
+
+/// `norm(x)`, where there is one.
+fn normed_by<const R: usize>(norm: &Option<Norm>, x: Tensor<R>) -> Tensor<R> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    }
+}
+
+impl Attention {
+    fn new(c: &DecoderConfig, weights: &Weights<'_>, name: &str) -> Result<Self, Error> {
+        let std = c.initializer_range;
+        let q = c.num_attention_heads * c.head_dim;
+        let kv = c.num_key_value_heads * c.head_dim;
+        let linear = |part: &str, input, output, bias| {
+            Linear::new(
+                weights,
+                &format!("{name}.{part}"),
+                [input, output],
+                bias,
+                std,
+            )
+        };
+        let norm = |part: &str| {
+            c.qk_norm
+                .then(|| Norm::new(c, weights, &format!("{name}.{part}"), c.head_dim))
+                .transpose()
+        };
+        Ok(Self {
+            q_proj: linear("q_proj", c.hidden_size, q, c.qkv_bias)?,
+            k_proj: linear("k_proj", c.hidden_size, kv, c.qkv_bias)?,
+            v_proj: linear("v_proj", c.hidden_size, kv, c.qkv_bias)?,
+            q_norm: norm("q_norm")?,
+            k_norm: norm("k_norm")?,
+            o_proj: linear("o_proj", q, c.hidden_size, c.attention_output_bias)?,
+            head_dim: c.head_dim,
+            scores: ScoreOptions {
+                scale: c.query_pre_attn_scalar.sqrt().recip(),
+                softcap: c.attn_logit_softcapping,
             },
         })
     }
@@ -218,23 +409,7 @@ impl Layer {
     fn forward(
         &self,
         x: Tensor<3>,
-        angles: &Angles,
-        mask: Option<&Mask>,
-        cache: Option<(&mut LayerCache, usize)>,
-    ) -> Tensor<3> {
-        let normed = self.input_layernorm.forward(x.clone());
-        let attended = self.self_attn.forward(normed, angles, mask, cache);
-        let x = x + attended.cast(FloatDType::F32);
-        let normed = self.post_attention_layernorm.forward(x.clone());
-        x + self.mlp.forward(normed).cast(FloatDType::F32)
-    }
-}
-
-impl Attention {
-    fn forward(
-        &self,
-        x: Tensor<3>,
-        angles: &Angles,
+        angles: Option<&Angles>,
         mask: Option<&Mask>,
         cache: Option<(&mut LayerCache, usize)>,
     ) -> Tensor<3> {
@@ -243,20 +418,52 @@ impl Attention {
             let count = projected.dims()[2] / self.head_dim;
             projected.reshape([b, t, count, self.head_dim])
         };
-        let q = rotate(heads(self.q_proj.forward(x.clone())), angles.clone());
-        let k = rotate(heads(self.k_proj.forward(x.clone())), angles.clone()).swap_dims(1, 2);
+        let turned = |projected: Tensor<3>, norm: &Option<Norm>| {
+            let x = heads(projected);
+            let dtype = x.dtype();
+            let x = match norm {
+                Some(norm) => norm.forward(x.cast(FloatDType::F32)).cast(dtype),
+                None => x,
+            };
+            match angles {
+                Some(angles) => rotate(x, angles.clone()),
+                None => x,
+            }
+        };
+        let q = turned(self.q_proj.forward(x.clone()), &self.q_norm);
+        let k = turned(self.k_proj.forward(x.clone()), &self.k_norm).swap_dims(1, 2);
         let v = heads(self.v_proj.forward(x)).swap_dims(1, 2);
         let (k, v) = match cache {
             Some((layer, past)) => layer.append(past, k, v),
             None => (k, v),
         };
-        self.o_proj.forward(attention(q, k, v, mask.cloned()))
+        let attended = attention(q, k, v, mask.cloned(), self.scores);
+        self.o_proj.forward(attended)
     }
 }
 
 impl Mlp {
+    fn new(c: &DecoderConfig, weights: &Weights<'_>, name: &str) -> Result<Self, Error> {
+        let linear = |part: &str, shape| {
+            let name = format!("{name}.{part}");
+            Linear::new(weights, &name, shape, c.mlp_bias, c.initializer_range)
+        };
+        let (narrow, wide) = (c.hidden_size, c.intermediate_size);
+        let gate_proj = c.gated_mlp.then(|| linear("gate_proj", [narrow, wide]));
+        Ok(Self {
+            gate_proj: gate_proj.transpose()?,
+            up_proj: linear("up_proj", [narrow, wide])?,
+            down_proj: linear("down_proj", [wide, narrow])?,
+            activation: c.activation,
+        })
+    }
+
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let gate = silu(self.gate_proj.forward(x.clone()));
-        self.down_proj.forward(gate * self.up_proj.forward(x))
+        let up = self.up_proj.forward(x.clone());
+        let inner = match &self.gate_proj {
+            Some(gate) => self.activation.of(gate.forward(x)) * up,
+            None => self.activation.of(up),
+        };
+        self.down_proj.forward(inner)
     }
 }

@@ -22,9 +22,13 @@ pub enum Error {
         source: serde_json::Error,
     },
     #[error(
-        "{path}: architecture `{architecture}` is not supported; this build reads LlamaForCausalLM and LlamaForSequenceClassification"
+        "{path}: architecture `{architecture}` is not supported; this build reads {known}, and the …ForSequenceClassification of each"
     )]
-    Architecture { path: PathBuf, architecture: String },
+    Architecture {
+        path: PathBuf,
+        architecture: String,
+        known: String,
+    },
     #[error("{path}: key `{key}` is {found}, but only {supported} is supported")]
     Option {
         path: PathBuf,
@@ -61,9 +65,13 @@ pub enum Error {
     )]
     UnexpectedTensor { path: PathBuf, name: String },
     #[error(
-        "{path} is missing; the checkpoint is sharded (model.safetensors.index.json), which is not read yet: save it in one file, in transformers by save_pretrained(dir, max_shard_size=\"1TB\")"
+        "{path} names the file `{shard}`; the files of a checkpoint stand beside its index, and nothing else is read"
     )]
-    Sharded { path: PathBuf },
+    ShardPath { path: PathBuf, shard: String },
+    #[error(
+        "{path} holds its weights as pickles (pytorch_model.bin), which run code when they are read; convert them, in transformers by AutoModel.from_pretrained(dir).save_pretrained(dir), which writes model.safetensors"
+    )]
+    Pickled { path: PathBuf },
     #[error(
         "the tokenizer has {tokens} ids, the model's embedding only {vocab_size} rows; take the tokenizer the checkpoint was made with"
     )]

@@ -12,10 +12,7 @@ use burn::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::{
-    CausalLm, Error, KvCache, SamplingParams, causal_lm::logits, sampler::draw,
-    sequences::index_tensor,
-};
+use crate::{CausalLm, Error, KvCache, SamplingParams, sampler::draw, sequences::index_tensor};
 
 /// A prompt and the seeds of the answers wanted; a seed determines its answer.
 #[derive(Debug, Clone)]
@@ -130,7 +127,7 @@ pub fn generate(
     // Row k of every tensor belongs to `rows[active[k]]`.
     let mut active: Vec<usize> = (0..rows.len()).collect();
     loop {
-        let logits = logits(hidden.squeeze_dim::<2>(1), head.clone());
+        let logits = model.logits(hidden.squeeze_dim::<2>(1), head.clone());
         let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
         let vocab = logits.len() / active.len();
         for (logits, &index) in logits.chunks(vocab).zip(&active) {
@@ -181,11 +178,12 @@ fn check(
         if prompt == 0 {
             return Err(Error::EmptyPrompt);
         }
-        if prompt.saturating_add(params.max_new_tokens) > config.max_position_embeddings {
+        let context = config.context();
+        if prompt.saturating_add(params.max_new_tokens) > context {
             return Err(Error::ContextLength {
                 prompt,
                 new: params.max_new_tokens,
-                context: config.max_position_embeddings,
+                context,
             });
         }
         let outside = |id: &&u32| **id as usize >= config.vocab_size;

@@ -1,20 +1,25 @@
 //! The small modules a decoder is made of.
 
+use afd_backend::ops::{layer_norm, rms_norm};
 use burn::{
     Tensor,
     module::{Module, Param},
-    tensor::{FloatDType, Int},
+    tensor::{
+        FloatDType, Int,
+        activation::{gelu, gelu_approximate, silu},
+    },
 };
 
 use crate::{
-    Error,
+    Activation, DecoderConfig, Error, NormKind,
     weights::{Init, Weights},
 };
 
-/// `x · weight`, without bias; `weight` is `[in, out]`.
+/// `x · weight + bias`; `weight` is `[in, out]`.
 #[derive(Module, Debug)]
 pub(crate) struct Linear {
     pub(crate) weight: Param<Tensor<2>>,
+    bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     compute: FloatDType,
 }
@@ -24,20 +29,30 @@ impl Linear {
         weights: &Weights<'_>,
         name: &str,
         shape: [usize; 2],
+        bias: bool,
         std: f64,
     ) -> Result<Self, Error> {
         let weight = weights.matrix(&format!("{name}.weight"), shape, Init::Normal(std))?;
+        let bias = bias
+            .then(|| weights.param(&format!("{name}.bias"), [shape[1]], Init::Zeros))
+            .transpose()?;
         let compute = weights.placement.compute();
-        Ok(Self { weight, compute })
+        Ok(Self {
+            weight,
+            bias,
+            compute,
+        })
     }
 
     /// A layer from `width` to one number, for [`crate::SequenceClassifier`] to multiply by in f32
     /// whatever the other layers compute in.
     pub(crate) fn score_head(weights: &Weights<'_>, width: usize) -> Result<Self, Error> {
         let std = 1.0 / ((width + 1) as f64).sqrt();
-        let weight = weights.score_head("score.weight", [width, 1], Init::Normal(std))?;
-        let compute = FloatDType::F32;
-        Ok(Self { weight, compute })
+        Ok(Self {
+            weight: weights.score_head("score.weight", [width, 1], Init::Normal(std))?,
+            bias: None,
+            compute: FloatDType::F32,
+        })
     }
 
     /// `[B, T, in]` in any type to `[B, T, out]` in the compute type.
@@ -45,12 +60,16 @@ impl Linear {
         let [b, t, width] = x.dims();
         let x = x.cast(self.compute).reshape([b * t, width]);
         let y = x.matmul(self.weight.base().cast(self.compute));
+        let y = match &self.bias {
+            Some(bias) => y + bias.base().cast(self.compute).unsqueeze::<2>(),
+            None => y,
+        };
         let out = y.dims()[1];
         y.reshape([b, t, out])
     }
 }
 
-/// A table of token vectors, `weight` `[V, D]`.
+/// A table of vectors, `weight` `[V, D]`: one for each token, or for each position.
 #[derive(Module, Debug)]
 pub(crate) struct Embedding {
     pub(crate) weight: Param<Tensor<2>>,
@@ -74,29 +93,67 @@ impl Embedding {
         let width = rows.dims()[1];
         rows.cast(FloatDType::F32).reshape([b, t, width])
     }
+
+    /// `length` vectors from `start` on, `[1, length, D]` in f32.
+    pub(crate) fn range(&self, start: usize, length: usize) -> Tensor<3> {
+        let rows = self.weight.base().narrow(0, start, length);
+        rows.cast(FloatDType::F32).unsqueeze::<3>()
+    }
 }
 
-/// Root-mean-square normalisation with a learned scale, `weight` `[D]`.
+/// Normalisation with a learned scale, `weight` `[D]`, and for some kinds a `bias`.
 #[derive(Module, Debug)]
-pub(crate) struct RmsNorm {
+pub(crate) struct Norm {
     weight: Param<Tensor<1>>,
+    bias: Option<Param<Tensor<1>>>,
     eps: f64,
+    #[module(skip)]
+    kind: NormKind,
 }
 
-impl RmsNorm {
+impl Norm {
     pub(crate) fn new(
+        config: &DecoderConfig,
         weights: &Weights<'_>,
         name: &str,
         width: usize,
-        eps: f64,
     ) -> Result<Self, Error> {
-        let weight = weights.param(&format!("{name}.weight"), [width], Init::Ones)?;
-        Ok(Self { weight, eps })
+        let kind = config.norm;
+        let init = match kind {
+            NormKind::RmsOffset => Init::Zeros,
+            NormKind::Rms | NormKind::Layer => Init::Ones,
+        };
+        let bias = (kind == NormKind::Layer)
+            .then(|| weights.param(&format!("{name}.bias"), [width], Init::Zeros))
+            .transpose()?;
+        Ok(Self {
+            weight: weights.param(&format!("{name}.weight"), [width], init)?,
+            bias,
+            eps: config.norm_eps,
+            kind,
+        })
     }
 
     /// f32 to f32.
     pub(crate) fn forward<const R: usize>(&self, x: Tensor<R>) -> Tensor<R> {
         let weight = self.weight.base().cast(FloatDType::F32);
-        afd_backend::ops::rms_norm(x, weight, self.eps)
+        let weight = match self.kind {
+            NormKind::RmsOffset => weight + 1.0,
+            NormKind::Rms | NormKind::Layer => weight,
+        };
+        match &self.bias {
+            Some(bias) => layer_norm(x, weight, bias.base().cast(FloatDType::F32), self.eps),
+            None => rms_norm(x, weight, self.eps),
+        }
+    }
+}
+
+impl Activation {
+    pub(crate) fn of(self, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Silu => silu(x),
+            Self::Gelu => gelu(x),
+            Self::GeluTanh => gelu_approximate(x),
+        }
     }
 }

@@ -8,25 +8,15 @@
 //! Ids in, ids out: this crate knows no text and no tokenizer.
 //!
 //! ```
-//! use afd_model::{CausalLm, DecoderConfig, Family, Sequence, Side};
+//! use afd_model::{CausalLm, DecoderConfig, Sequence, Side};
 //!
 //! let config = DecoderConfig {
-//!     family: Family::Llama,
 //!     vocab_size: 16,
 //!     hidden_size: 8,
 //!     intermediate_size: 16,
-//!     num_hidden_layers: 1,
 //!     num_attention_heads: 2,
-//!     num_key_value_heads: 1,
-//!     head_dim: 4,
-//!     rms_norm_eps: 1e-6,
-//!     rope_theta: 10_000.0,
-//!     max_position_embeddings: 32,
-//!     tie_word_embeddings: true,
-//!     initializer_range: 0.02,
-//!     pad_token_id: None,
-//!     bos_token_id: None,
 //!     eos_token_ids: vec![0],
+//!     ..DecoderConfig::llama(4)
 //! };
 //! let model = CausalLm::init(config, 1, &afd_backend::device::test_device().into())?;
 //! let answer = Sequence { ids: &[3, 1, 4, 1, 0], prompt_len: 2 };
@@ -36,20 +26,26 @@
 
 mod cache;
 mod causal_lm;
+mod checkpoint;
 mod classifier;
 mod config;
 mod decoder;
 #[cfg(test)]
 mod decoding_tests;
 mod error;
+mod families;
+#[cfg(test)]
+mod families_tests;
 mod generate;
 mod layers;
-mod llama;
 #[cfg(test)]
 mod parity_tests;
+mod place;
 #[cfg(test)]
 mod precision_tests;
+mod rope;
 mod sampler;
+mod save;
 mod scorer;
 mod selection;
 mod sequences;
@@ -60,17 +56,18 @@ mod weights;
 pub use cache::KvCache;
 pub use causal_lm::CausalLm;
 pub use classifier::SequenceClassifier;
-pub use config::{DecoderConfig, Family, Head};
+pub use config::{Activation, DecoderConfig, Family, Head, NormKind, Residual};
 pub use decoder::Decoder;
 pub use error::Error;
 pub use generate::{
     FinishReason, Generation, GenerationRequest, Stop, generate, never, plan_batches,
 };
+pub use rope::{Rope, RopeScaling};
 pub use sampler::SamplingParams;
+pub use save::parameter_names;
 pub use scorer::Scorer;
 pub use selection::{best_of_n_kl_bound, best_of_n_weights};
 pub use sequences::{Padded, Sequence, Side};
-pub use weights::parameter_names;
 
 /// Writes pretty JSON; the file appears whole or not at all.
 fn write_json(path: &std::path::Path, json: &serde_json::Value) -> Result<(), Error> {

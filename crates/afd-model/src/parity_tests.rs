@@ -12,8 +12,7 @@ use burn::{
 use serde::Deserialize;
 
 use crate::{
-    CausalLm, DecoderConfig, Head, KvCache, Sequence, SequenceClassifier, Side, causal_lm::logits,
-    tests::host,
+    CausalLm, DecoderConfig, Head, KvCache, Sequence, SequenceClassifier, Side, tests::host,
 };
 
 /// The largest difference seen on `flex` is 2.9e-6, on a logit.
@@ -29,20 +28,20 @@ struct Expected {
 }
 
 #[derive(Deserialize)]
-struct Ids {
+pub(crate) struct Ids {
     ids: Vec<u32>,
     prompt_len: usize,
 }
 
 #[derive(Deserialize)]
-struct LanguageModel {
+pub(crate) struct LanguageModel {
     last_logits: Vec<Vec<f32>>,
     log_probs: Vec<Vec<f32>>,
 }
 
 #[derive(Deserialize)]
-struct Classifier {
-    scores: Vec<f32>,
+pub(crate) struct Classifier {
+    pub(crate) scores: Vec<f32>,
 }
 
 impl Expected {
@@ -52,21 +51,24 @@ impl Expected {
     }
 
     fn sequences(&self) -> Vec<Sequence<'_>> {
-        self.sequences
-            .iter()
-            .map(|row| Sequence {
-                ids: &row.ids,
-                prompt_len: row.prompt_len,
-            })
-            .collect()
+        sequences(&self.sequences)
     }
 }
 
-fn testdata() -> PathBuf {
+pub(crate) fn sequences(rows: &[Ids]) -> Vec<Sequence<'_>> {
+    rows.iter()
+        .map(|row| Sequence {
+            ids: &row.ids,
+            prompt_len: row.prompt_len,
+        })
+        .collect()
+}
+
+pub(crate) fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
 }
 
-fn assert_close(what: &str, ours: &[f32], theirs: &[f32]) {
+pub(crate) fn assert_close(what: &str, ours: &[f32], theirs: &[f32]) {
     assert_eq!(ours.len(), theirs.len(), "{what}");
     for (index, (a, b)) in ours.iter().zip(theirs).enumerate() {
         assert!(
@@ -77,7 +79,7 @@ fn assert_close(what: &str, ours: &[f32], theirs: &[f32]) {
 }
 
 /// The logits after the last of `ids`, read through a cache: half at once, then one by one.
-fn cached_logits(model: &CausalLm, ids: &[u32]) -> Vec<f32> {
+pub(crate) fn cached_logits(model: &CausalLm, ids: &[u32]) -> Vec<f32> {
     let device = test_device();
     let mut cache = KvCache::new(&model.model, 1, ids.len());
     let (prompt, rest) = ids.split_at(ids.len() / 2);
@@ -87,26 +89,49 @@ fn cached_logits(model: &CausalLm, ids: &[u32]) -> Vec<f32> {
         let part = Tensor::<2, Int>::from_data(TensorData::new(values, [1, part.len()]), &device);
         hidden = Some(model.model.forward_cached(part, &mut cache));
     }
-    host(logits(hidden.unwrap().squeeze_dim::<2>(0), model.head()))
+    host(model.logits(hidden.unwrap().squeeze_dim::<2>(0), model.head()))
 }
 
 fn check_language_model(name: &str, pick: fn(&Expected) -> &LanguageModel) {
     let expected = Expected::load();
-    let (sequences, reference) = (expected.sequences(), pick(&expected));
     let model = CausalLm::load(&testdata().join(name), &test_device().into()).unwrap();
-    for (sequence, logits) in sequences.iter().zip(&reference.last_logits) {
+    let sequences = expected.sequences();
+    check_logits(name, &model, &sequences, pick(&expected), true);
+    let ours = model.score_log_probs(&sequences, 2).unwrap();
+    for (ours, theirs) in ours.iter().zip(&pick(&expected).log_probs) {
+        assert_close("log-probs of a sequence", ours, theirs);
+    }
+}
+
+/// Logits and log-probabilities: alone and, where the model reads a text alike whatever stands
+/// beside it, padded on either side and through the cache.
+pub(crate) fn check_logits(
+    name: &str,
+    model: &CausalLm,
+    sequences: &[Sequence<'_>],
+    reference: &LanguageModel,
+    alike: bool,
+) {
+    for (index, (sequence, logits)) in sequences.iter().zip(&reference.last_logits).enumerate() {
         let ours = host(model.next_logits(&[sequence.ids]));
-        assert_close("logits", &ours, logits);
-        let ours = cached_logits(&model, sequence.ids);
-        assert_close("cached logits", &ours, logits);
+        assert_close(&format!("{name}: logits"), &ours, logits);
+        let ours = host(model.log_probs(&[*sequence], Side::Right));
+        assert_close(
+            &format!("{name}: log-probs"),
+            &ours,
+            &reference.log_probs[index],
+        );
+        if alike {
+            let ours = cached_logits(model, sequence.ids);
+            assert_close(&format!("{name}: cached logits"), &ours, logits);
+        }
     }
     for side in [Side::Right, Side::Left] {
-        let ours = host(model.log_probs(&sequences, side));
-        assert_close("log-probs", &ours, &reference.log_probs.concat());
-    }
-    let ours = model.score_log_probs(&sequences, 2).unwrap();
-    for (ours, theirs) in ours.iter().zip(&reference.log_probs) {
-        assert_close("log-probs of a sequence", ours, theirs);
+        if alike {
+            let ours = host(model.log_probs(sequences, side));
+            let what = format!("{name}: padded log-probs");
+            assert_close(&what, &ours, &reference.log_probs.concat());
+        }
     }
 }
 
@@ -136,7 +161,7 @@ fn parity_of_the_two_config_dialects() {
     for (name, theta) in [("llama-tied", 10_000.0), ("llama-untied", 500_000.0)] {
         let (config, head) = DecoderConfig::load(&testdata().join(name)).unwrap();
         assert_eq!(head, Head::LanguageModel);
-        assert_eq!(config.rope_theta, theta);
+        assert_eq!(config.rope.as_ref().unwrap().theta, theta);
         let old = DecoderConfig::load(&testdata().join(format!("{name}-v4"))).unwrap();
         assert_eq!(old, (config, head));
     }

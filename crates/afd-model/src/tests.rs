@@ -1,5 +1,7 @@
 //! Properties of whole models: padding, batching, gradients, files.
 
+use std::path::Path;
+
 use afd_backend::{
     Placement,
     device::{repeats_bits, test_device},
@@ -10,32 +12,26 @@ use burn::{
     tensor::Gradients,
 };
 
-use crate::{
-    CausalLm, DecoderConfig, Error, Family, Sequence, SequenceClassifier, Side, parameter_names,
-};
+use crate::{CausalLm, DecoderConfig, Error, Sequence, SequenceClassifier, Side, parameter_names};
 
 /// Largest difference between numbers computed twice on one device, by other batches.
 const SAME: f32 = 1e-5;
 
 pub(crate) fn config(tied: bool) -> DecoderConfig {
     DecoderConfig {
-        family: Family::Llama,
         vocab_size: 24,
         hidden_size: 16,
         intermediate_size: 20,
         num_hidden_layers: 2,
         num_attention_heads: 4,
         num_key_value_heads: 2,
-        head_dim: 4,
-        rms_norm_eps: 1e-6,
-        rope_theta: 10_000.0,
         max_position_embeddings: 32,
         tie_word_embeddings: tied,
         // Large enough that attention is far from uniform.
         initializer_range: 0.4,
         pad_token_id: Some(1),
-        bos_token_id: None,
         eos_token_ids: vec![0],
+        ..DecoderConfig::llama(4)
     }
 }
 
@@ -234,6 +230,80 @@ fn saving_and_loading_keeps_every_bit() {
         assert_close(&scores(&loaded), &scores(&reward), SAME);
         assert!(CausalLm::load(dir.path(), &placement).is_err());
     }
+}
+
+/// Writes the model in `dir` in two files with an index, and removes the one file.
+fn split(dir: &Path) {
+    let single = dir.join("model.safetensors");
+    let bytes = std::fs::read(&single).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let shards = [
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ];
+    let mut weight_map = serde_json::Map::new();
+    for (index, shard) in shards.into_iter().enumerate() {
+        let tensors = file.tensors().into_iter().enumerate();
+        let own = tensors
+            .filter(|(n, _)| n % 2 == index)
+            .map(|(_, tensor)| tensor);
+        let own: Vec<_> = own.collect();
+        for (name, _) in &own {
+            weight_map.insert(name.clone(), shard.into());
+        }
+        safetensors::serialize_to_file(own, None, &dir.join(shard)).unwrap();
+    }
+    let index = serde_json::json!({ "metadata": {}, "weight_map": weight_map });
+    std::fs::write(dir.join(INDEX), index.to_string()).unwrap();
+    std::fs::remove_file(single).unwrap();
+}
+
+const INDEX: &str = "model.safetensors.index.json";
+
+#[test]
+fn a_checkpoint_in_several_files_is_that_in_one() {
+    let placement = Placement::from(test_device());
+    let dir = tempfile::tempdir().unwrap();
+    let whole = model();
+    whole.save(dir.path()).unwrap();
+    split(dir.path());
+    let loaded = CausalLm::load(dir.path(), &placement).unwrap();
+    assert_eq!(values(&loaded), values(&whole));
+    assert!(SequenceClassifier::load(dir.path(), 5, &placement).is_ok());
+}
+
+#[test]
+fn an_index_at_odds_with_its_files_is_refused() {
+    let placement = Placement::from(test_device());
+    let dir = tempfile::tempdir().unwrap();
+    model().save(dir.path()).unwrap();
+    split(dir.path());
+    let index = dir.path().join(INDEX);
+    let text = std::fs::read_to_string(&index).unwrap();
+    let load = |text: &str| {
+        std::fs::write(&index, text).unwrap();
+        CausalLm::load(dir.path(), &placement).unwrap_err()
+    };
+    let first = "model-00001-of-00002.safetensors";
+    for elsewhere in ["../x.safetensors", "/etc/passwd", "sub/x.safetensors"] {
+        let error = load(&text.replace(first, elsewhere));
+        assert!(matches!(error, Error::ShardPath { .. }), "{error}");
+        assert!(error.to_string().contains(elsewhere), "{error}");
+    }
+    let error = load(&text.replace(first, "model-00003-of-00002.safetensors"));
+    assert!(matches!(error, Error::Read { .. }), "{error}");
+    // A tensor that its file does not hold, one that is not listed, and no index at all.
+    let other = "model-00002-of-00002.safetensors";
+    let error = load(&text.replace(first, other));
+    assert!(matches!(error, Error::MissingTensor { .. }), "{error}");
+    let error = load("{\"weight_map\": {}}");
+    assert!(matches!(error, Error::MissingTensor { .. }), "{error}");
+    assert!(matches!(load("[]"), Error::Json { .. }));
+
+    std::fs::remove_file(&index).unwrap();
+    std::fs::write(dir.path().join("pytorch_model.bin"), "").unwrap();
+    let error = CausalLm::load(dir.path(), &placement).unwrap_err();
+    assert!(error.to_string().contains("save_pretrained"), "{error}");
 }
 
 #[test]

@@ -281,10 +281,7 @@ fn check_lengths(
     config: &SampleConfig,
     path: &Path,
 ) -> Result<(), Error> {
-    let (new, context) = (
-        config.max_completion_length,
-        model.config().max_position_embeddings,
-    );
+    let (new, context) = (config.max_completion_length, model.config().context());
     let too_long = |(_, request): &(usize, &GenerationRequest)| {
         request.prompt_ids.len().saturating_add(new) > context
     };

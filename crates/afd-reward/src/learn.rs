@@ -47,10 +47,10 @@ pub fn run(
     let classifier = load(model)?;
     let shape = classifier.model.config();
     shape.check_vocabulary(tokenizer.vocab_size())?;
-    if config.max_length > shape.max_position_embeddings {
+    if config.max_length > shape.context() {
         return Err(Error::MaxLength {
             max_length: config.max_length,
-            context: shape.max_position_embeddings,
+            context: shape.context(),
         });
     }
     // Who reads scores from padded batches has to know what the padding is.

@@ -57,7 +57,7 @@ impl ClassifierScorer {
     /// When a text cannot be tokenised or exceeds the model's context, or the model answers
     /// NaN.
     pub fn logits(&self, pairs: &[(&str, &str)]) -> Result<(Vec<f32>, u64), Error> {
-        let context = self.model.model.config().max_position_embeddings;
+        let context = self.model.model.config().context();
         let rows = pairs
             .iter()
             .enumerate()

@@ -108,7 +108,7 @@ pub fn train_model(
     placement: &Placement,
     ctx: &StageContext,
 ) -> Result<Outcome<CausalLm>, Error> {
-    let context = model.config().max_position_embeddings;
+    let context = model.config().context();
     if config.max_length > context {
         return Err(Error::MaxLength {
             max_length: config.max_length,

@@ -8,8 +8,10 @@ mod attention;
 mod log_probs;
 mod norm;
 mod rotary;
+mod softcap;
 
-pub use attention::{Mask, attention, causal_mask, padding_mask};
+pub use attention::{Mask, ScoreOptions, attention, causal_mask, padding_mask};
 pub use log_probs::token_log_probs;
-pub use norm::rms_norm;
-pub use rotary::{RotaryTable, rotate};
+pub use norm::{layer_norm, rms_norm};
+pub use rotary::{RotaryTable, frequencies, rotate};
+pub use softcap::cap;

@@ -12,18 +12,11 @@ pub struct RotaryTable {
 }
 
 impl RotaryTable {
-    /// Angles `position · theta^(−2i/d)` for `i` in `0..d/2`; both tables are
-    /// `[max_positions, d/2]`.
-    ///
-    /// # Panics
-    /// When `head_dim` is odd.
-    pub fn new(max_positions: usize, head_dim: usize, theta: f64, device: &Device) -> Self {
-        assert!(head_dim.is_multiple_of(2), "head_dim {head_dim} is odd");
-        let half = head_dim / 2;
-        let angle = |n: usize| {
-            let (position, i) = (n / half, n % half);
-            position as f64 * theta.powf(-2.0 * i as f64 / head_dim as f64)
-        };
+    /// Angles `position · frequencies[i]` for `i` in `0..d/2`, where `d` numbers of a head are
+    /// turned, most often all; both tables are `[max_positions, d/2]`.
+    pub fn new(max_positions: usize, frequencies: &[f64], device: &Device) -> Self {
+        let half = frequencies.len();
+        let angle = |n: usize| (n / half) as f64 * frequencies[n % half];
         let table = |f: fn(f64) -> f64| {
             let values: Vec<f32> = (0..max_positions * half)
                 .map(|n| f(angle(n)) as f32)
@@ -62,21 +55,33 @@ impl RotaryTable {
     }
 }
 
-/// Rotates `x` `[B, T, H, d]` by the angles of its positions (`cos`, `sin` `[B or 1, T, 1, d/2]`),
-/// in the type of `x`.
+/// `theta^(−2i/d)` for `i` in `0..d/2`.
+///
+/// # Panics
+/// When `d` is odd.
+pub fn frequencies(d: usize, theta: f64) -> Vec<f64> {
+    assert!(d.is_multiple_of(2), "{d} numbers cannot be turned in pairs");
+    let frequency = |i| theta.powf(-2.0 * f64::from(i) / d as f64);
+    (0..d as u32 / 2).map(frequency).collect()
+}
+
+/// Rotates `x` `[B, T, H, w]` by the angles of its positions (`cos`, `sin` `[B or 1, T, 1, d/2]`),
+/// in the type of `x`. The first `d` numbers of each head are turned, the others stay.
+///
+/// # Panics
+/// When `d` is more than `w`.
 pub fn rotate(x: Tensor<4>, (cos, sin): (Tensor<4>, Tensor<4>)) -> Tensor<4> {
-    let half = x.dims()[3] / 2;
+    let (width, half) = (x.dims()[3], cos.dims()[3]);
+    let rest = (2 * half < width).then(|| x.clone().narrow(3, 2 * half, width - 2 * half));
     // No operation where the caller has cast them, once for all layers.
     let (cos, sin) = (cos.cast(x.dtype()), sin.cast(x.dtype()));
     let first = x.clone().narrow(3, 0, half);
     let second = x.narrow(3, half, half);
-    Tensor::cat(
-        vec![
-            first.clone() * cos.clone() - second.clone() * sin.clone(),
-            second * cos + first * sin,
-        ],
-        3,
-    )
+    let turned = [
+        first.clone() * cos.clone() - second.clone() * sin.clone(),
+        second * cos + first * sin,
+    ];
+    Tensor::cat(turned.into_iter().chain(rest).collect(), 3)
 }
 
 #[cfg(test)]
@@ -88,7 +93,7 @@ mod tests {
     fn a_quarter_turn_on_paper() {
         // theta is irrelevant for the first frequency: position p turns (x0, x1) by p radians.
         let device = test_device();
-        let table = RotaryTable::new(3, 2, 10_000.0, &device);
+        let table = RotaryTable::new(3, &frequencies(2, 10_000.0), &device);
         let x = Tensor::<4>::from_data([[[[1.0, 0.0]], [[1.0, 0.0]]]], &device);
         let y: Vec<f32> = rotate(x, table.range(1, 2))
             .into_data()
@@ -103,7 +108,7 @@ mod tests {
     #[test]
     fn gather_is_range_at_consecutive_positions() {
         let device = test_device();
-        let table = RotaryTable::new(8, 4, 100.0, &device);
+        let table = RotaryTable::new(8, &frequencies(4, 100.0), &device);
         let positions = Tensor::<2, Int>::from_data([[3, 4, 5]], &device);
         let (a, b) = (table.range(3, 3).0, table.gather(positions).0);
         a.into_data().assert_eq(&b.into_data(), true);

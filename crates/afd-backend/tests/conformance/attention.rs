@@ -2,7 +2,7 @@
 
 use afd_backend::{
     device::test_device,
-    ops::{Mask, attention, causal_mask, padding_mask},
+    ops::{Mask, ScoreOptions, attention, causal_mask, padding_mask},
 };
 use burn::{Tensor, tensor::TensorData};
 use rand::Rng;
@@ -17,6 +17,7 @@ struct Shape {
     heads: usize,
     kv_heads: usize,
     width: usize,
+    options: ScoreOptions,
 }
 
 impl Shape {
@@ -29,6 +30,7 @@ impl Shape {
             heads,
             kv_heads,
             width,
+            options: ScoreOptions::of_width(width),
         }
     }
 
@@ -45,7 +47,7 @@ impl Shape {
 /// What a score is raised by before the softmax, `bias(sequence, query, key)`; −∞ hides a key.
 type Bias<'a> = &'a dyn Fn(usize, usize, usize) -> f64;
 
-/// `softmax(q·kᵀ/√d + bias)·v`; 0 for queries that see nothing. Keys are `[B, K, Tk, d]`, as a
+/// `softmax(cap(q·kᵀ·scale) + bias)·v`; 0 for queries that see nothing. Keys are `[B, K, Tk, d]`, as a
 /// cache holds them, values `[B, Tk, K, d]`, as a projection leaves them.
 fn by_definition([q, k, v]: &[Vec<f64>; 3], s: Shape, bias: Bias<'_>) -> Vec<f64> {
     let mut out = Vec::with_capacity(q.len());
@@ -58,7 +60,9 @@ fn by_definition([q, k, v]: &[Vec<f64>; 3], s: Shape, bias: Bias<'_>) -> Vec<f64
         let scores: Vec<f64> = (0..s.keys)
             .map(|key| {
                 let dot: f64 = (0..s.width).map(|i| q[i] * k(key)[i]).sum();
-                dot / (s.width as f64).sqrt() + bias(sequence, query, key)
+                let score = dot * s.options.scale;
+                let capped = s.options.softcap.map(|cap| cap * (score / cap).tanh());
+                capped.unwrap_or(score) + bias(sequence, query, key)
             })
             .collect();
         let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -94,7 +98,7 @@ fn check_mask(what: &str, s: Shape, inputs: &[Vec<f64>; 3], mask: Option<Mask>, 
             let q = q.reshape([s.batch, s.queries, s.heads, s.width]);
             let k = k.reshape([s.batch, s.kv_heads, s.keys, s.width]);
             let v = v.reshape([s.batch, s.keys, s.kv_heads, s.width]);
-            attention(q, k, v.swap_dims(1, 2), mask.clone()).flatten(0, 2) * read.clone()
+            attention(q, k, v.swap_dims(1, 2), mask.clone(), s.options).flatten(0, 2) * read.clone()
         },
         |inputs| by_definition(inputs, s, bias),
     );
@@ -124,7 +128,7 @@ fn mask(s: Shape, lowest: f32, bias: Bias<'_>) -> Mask {
 fn check_causal(shape: [usize; 6]) {
     let s = Shape::new(shape);
     let past = s.keys - s.queries;
-    let mask = causal_mask(past, s.queries, &test_device());
+    let mask = causal_mask(past, s.queries, None, &test_device());
     check_mask(
         &format!("causal attention {shape:?}"),
         s,
@@ -171,8 +175,8 @@ fn half_precision_is_close_to_the_definition() {
             let q = q.reshape([s.batch, s.queries, s.heads, s.width]);
             let k = k.reshape([s.batch, s.kv_heads, s.keys, s.width]);
             let v = v.reshape([s.batch, s.keys, s.kv_heads, s.width]);
-            let mask = causal_mask(5, s.queries, &test_device());
-            let out = attention(q, k, v.swap_dims(1, 2), Some(mask));
+            let mask = causal_mask(5, s.queries, None, &test_device());
+            let out = attention(q, k, v.swap_dims(1, 2), Some(mask), s.options);
             assert_eq!(out.dtype(), dtype.into());
             out.flatten(0, 2)
         },
@@ -189,7 +193,7 @@ fn padding_on_either_side() {
         [true; 5],
     ];
     let s = Shape::new([3, 5, 5, 4, 2, 6]);
-    let mask = padding_mask(present.as_flattened(), 3, 5, &test_device());
+    let mask = padding_mask(present.as_flattened(), 3, 5, None, &test_device());
     check_mask(
         "padded attention",
         s,
@@ -209,7 +213,32 @@ fn a_sliding_window_and_a_bias() {
         _ => f64::NEG_INFINITY,
     };
     let mask = mask(s, f32::MIN, &bias);
-    check_mask("windowed attention", s, &inputs(s), Some(mask), &bias);
+    check_mask("biased attention", s, &inputs(s), Some(mask), &bias);
+
+    let sees =
+        |_: usize, query: usize, key: usize| hidden_unless((query + 1..=query + 3).contains(&key));
+    let mask = causal_mask(3, 4, Some(3), &test_device());
+    check_mask("windowed attention", s, &inputs(s), Some(mask), &sees);
+}
+
+/// Scores of another scale, held within ±1.5.
+#[test]
+fn a_soft_cap() {
+    let s = Shape {
+        options: ScoreOptions {
+            scale: 0.7,
+            softcap: Some(1.5),
+        },
+        ..Shape::new([2, 3, 5, 4, 2, 6])
+    };
+    let mask = causal_mask(2, 3, None, &test_device());
+    check_mask(
+        "capped attention",
+        s,
+        &inputs(s),
+        Some(mask),
+        &|_, query, key| hidden_unless(key <= 2 + query),
+    );
 }
 
 /// Scores of up to ±128, exact in f32, so that a softmax is 1, 0 or a tie.
@@ -223,7 +252,7 @@ fn saturated_scores() {
         draw_whole(&mut rng, keys, 8),
         draw(&mut rng, keys, 2.0),
     ];
-    let mask = causal_mask(0, s.queries, &test_device());
+    let mask = causal_mask(0, s.queries, None, &test_device());
     check_mask(
         "saturated attention",
         s,

@@ -9,13 +9,18 @@ use rand::Rng;
 
 use crate::reference::{check, check_halves, draw, draw_whole, generator};
 
-/// `log softmax(hidden · weight)[target]`, row by row.
-fn by_definition([hidden, weight]: &[Vec<f64>; 2], targets: &[i32]) -> Vec<f64> {
+/// `log softmax(cap(hidden · weight))[target]`, row by row.
+fn by_definition(
+    [hidden, weight]: &[Vec<f64>; 2],
+    targets: &[i32],
+    softcap: Option<f64>,
+) -> Vec<f64> {
     let width = hidden.len() / targets.len();
     let vocab = weight.len() / width;
     let row = |(row, target): (&[f64], &i32)| {
         let logits: Vec<f64> = (0..vocab)
             .map(|token| (0..width).map(|i| row[i] * weight[i * vocab + token]).sum())
+            .map(|logit: f64| softcap.map_or(logit, |cap| cap * (logit / cap).tanh()))
             .collect();
         let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let total: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
@@ -24,7 +29,7 @@ fn by_definition([hidden, weight]: &[Vec<f64>; 2], targets: &[i32]) -> Vec<f64> 
     hidden.chunks(width).zip(targets).map(row).collect()
 }
 
-fn check_rows(n: usize, width: usize, vocab: usize, inputs: &[Vec<f64>; 2]) {
+fn check_rows([n, width, vocab]: [usize; 3], inputs: &[Vec<f64>; 2], softcap: Option<f64>) {
     let mut rng = generator((n + vocab) as u64);
     let last = vocab as i32 - 1;
     // The first and the last token are among the targets; some are targets more than once.
@@ -44,9 +49,10 @@ fn check_rows(n: usize, width: usize, vocab: usize, inputs: &[Vec<f64>; 2]) {
                 hidden.reshape([n, width]),
                 weight.reshape([width, vocab]),
                 indices.clone(),
+                softcap,
             )
         },
-        |inputs| by_definition(inputs, &targets),
+        |inputs| by_definition(inputs, &targets, softcap),
     );
 }
 
@@ -54,7 +60,9 @@ fn check_drawn(n: usize, width: usize, vocab: usize) {
     let mut rng = generator((n * width + vocab) as u64);
     let hidden = draw(&mut rng, n * width, 2.0);
     let weight = draw(&mut rng, width * vocab, 1.0);
-    check_rows(n, width, vocab, &[hidden, weight]);
+    let inputs = [hidden, weight];
+    check_rows([n, width, vocab], &inputs, None);
+    check_rows([n, width, vocab], &inputs, Some(1.5));
 }
 
 #[test]
@@ -84,11 +92,11 @@ fn half_precision_is_close_to_the_definition() {
         |[hidden, weight], _| {
             let targets = Tensor::<1, Int>::from_data(targets.as_slice(), &test_device());
             let hidden = hidden.cast(FloatDType::F32).reshape([n, width]);
-            let log_probs = token_log_probs(hidden, weight.reshape([width, vocab]), targets);
+            let log_probs = token_log_probs(hidden, weight.reshape([width, vocab]), targets, None);
             assert_eq!(log_probs.dtype(), FloatDType::F32.into());
             log_probs
         },
-        |inputs| by_definition(inputs, &targets),
+        |inputs| by_definition(inputs, &targets, None),
     );
 }
 
@@ -105,6 +113,6 @@ fn saturated_logits_stay_finite() {
     for (logit, hidden) in [(80, 8), (3000, 300)] {
         let mut rng = generator(logit);
         let inputs = [draw_whole(&mut rng, 9, hidden), draw_whole(&mut rng, 6, 10)];
-        check_rows(9, 1, 6, &inputs);
+        check_rows([9, 1, 6], &inputs, None);
     }
 }

@@ -30,10 +30,28 @@ fn assert_sees(mask: Mask, shape: [usize; 4], sees: impl Fn(usize, usize, usize)
 #[test]
 fn a_causal_query_sees_itself_and_everything_before() {
     for (past, length) in [(0, 1), (0, 5), (3, 1), (4, 3)] {
-        let mask = causal_mask(past, length, &test_device());
+        let mask = causal_mask(past, length, None, &test_device());
         let shape = [1, 1, length, past + length];
         assert_sees(mask, shape, |_, query, key| key <= past + query);
     }
+}
+
+#[test]
+fn a_window_holds_so_many_keys_up_to_the_querys_own() {
+    for (past, length) in [(0, 5), (3, 1), (4, 3)] {
+        for window in [1, 2, 100] {
+            let mask = causal_mask(past, length, Some(window), &test_device());
+            let shape = [1, 1, length, past + length];
+            assert_sees(mask, shape, |_, query, key| {
+                key <= past + query && past + query < key + window
+            });
+        }
+    }
+    let present = [[false, true, true, true], [true, true, true, false]];
+    let mask = padding_mask(present.as_flattened(), 2, 4, Some(2), &test_device());
+    assert_sees(mask, [2, 1, 4, 4], |row, query, key| {
+        key <= query && query < key + 2 && present[row][key]
+    });
 }
 
 #[test]
@@ -46,7 +64,7 @@ fn padding_is_hidden_wherever_it_stands() {
         [true; 4],
         [false; 4],
     ];
-    let mask = padding_mask(present.as_flattened(), 5, 4, &test_device());
+    let mask = padding_mask(present.as_flattened(), 5, 4, None, &test_device());
     assert_sees(mask, [5, 1, 4, 4], |row, query, key| {
         key <= query && present[row][key]
     });

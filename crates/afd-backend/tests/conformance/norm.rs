@@ -1,6 +1,6 @@
-//! Root-mean-square normalisation against its definition.
+//! Normalisation against its definition.
 
-use afd_backend::ops::rms_norm;
+use afd_backend::ops::{layer_norm, rms_norm};
 use rand::Rng;
 
 use crate::reference::{check, draw, generator};
@@ -52,4 +52,39 @@ fn rows_of_zeros_stay_zeros() {
         |[x, weight]| rms_norm(x.reshape([2, 3]), weight, 1e-2).flatten(0, 1),
         |inputs| by_definition(inputs, 1e-2),
     );
+}
+
+/// `(x − mean) / sqrt(variance + eps) · weight + bias`, row by row.
+fn layer_norm_by_definition([x, weight, bias]: &[Vec<f64>; 3], eps: f64) -> Vec<f64> {
+    let width = weight.len();
+    let row = |row: &[f64]| -> Vec<f64> {
+        let mean = row.iter().sum::<f64>() / width as f64;
+        let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+        let scale = 1.0 / (variance + eps).sqrt();
+        let terms = row.iter().zip(weight).zip(bias);
+        terms
+            .map(|((x, w), b)| (x - mean) * scale * w + b)
+            .collect()
+    };
+    x.chunks(width).flat_map(row).collect()
+}
+
+#[test]
+fn layer_norm_in_widths_and_sizes() {
+    for (rows, width, eps, scale) in [(1, 2, 1e-5, 2.0), (6, 5, 1e-5, 2.0), (4, 64, 1e-2, 0.05)] {
+        let mut rng = generator(width as u64);
+        let inputs = [
+            draw(&mut rng, rows * width, scale),
+            draw(&mut rng, width, 2.0),
+            draw(&mut rng, width, 1.0),
+        ];
+        check(
+            &format!("layer_norm of {rows} rows of {width}, eps {eps}"),
+            &inputs,
+            |[x, weight, bias]| {
+                layer_norm(x.reshape([rows, width]), weight, bias, eps).flatten(0, 1)
+            },
+            |inputs| layer_norm_by_definition(inputs, eps),
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use afd_backend::{
     device::test_device,
-    ops::{RotaryTable, rotate},
+    ops::{RotaryTable, frequencies, rotate},
 };
 use burn::{
     Tensor,
@@ -22,17 +22,20 @@ struct Shape {
     length: usize,
     heads: usize,
     width: usize,
+    /// How many of a head's numbers are turned.
+    turned: usize,
 }
 
-/// Numbers `i` and `i + width/2` of a head are a point, turned by `position · θ^(−2i/width)`.
+/// Numbers `i` and `i + d/2` of a head are a point, turned by `position · θ^(−2i/d)`, where `d` is
+/// how many are turned; the others stay.
 fn by_definition(x: &[f64], shape: &Shape, position: impl Fn(usize, usize) -> usize) -> Vec<f64> {
-    let half = shape.width / 2;
-    let mut out = vec![0.0; x.len()];
+    let half = shape.turned / 2;
+    let mut out = x.to_vec();
     for (head, row) in x.chunks(shape.width).enumerate() {
         let token = head / shape.heads;
         let position = position(token / shape.length, token % shape.length) as f64;
         for i in 0..half {
-            let angle = position * THETA.powf(-2.0 * i as f64 / shape.width as f64);
+            let angle = position * THETA.powf(-2.0 * i as f64 / shape.turned as f64);
             let (sin, cos) = angle.sin_cos();
             let at = head * shape.width + i;
             out[at] = row[i] * cos - row[i + half] * sin;
@@ -48,17 +51,18 @@ fn check_shape(shape: Shape, start: usize) {
         length,
         heads,
         width,
+        turned,
     } = shape;
     let mut rng = generator((width + start) as u64);
     let inputs = [draw(&mut rng, batch * length * heads * width, 2.0)];
-    let table = RotaryTable::new(POSITIONS, width, THETA, &test_device());
-    let turned = |[x]: [Tensor<1>; 1], angles| {
+    let table = RotaryTable::new(POSITIONS, &frequencies(turned, THETA), &test_device());
+    let turn = |[x]: [Tensor<1>; 1], angles| {
         rotate(x.reshape([batch, length, heads, width]), angles).flatten(0, 3)
     };
     check(
         &format!("rotate [{batch}, {length}, {heads}, {width}] from {start}"),
         &inputs,
-        |x| turned(x, table.range(start, length)),
+        |x| turn(x, table.range(start, length)),
         |[x]| by_definition(x, &shape, |_, token| start + token),
     );
 
@@ -71,7 +75,7 @@ fn check_shape(shape: Shape, start: usize) {
     check(
         &format!("rotate [{batch}, {length}, {heads}, {width}] anywhere"),
         &inputs,
-        |x| turned(x, table.gather(indices.clone())),
+        |x| turn(x, table.gather(indices.clone())),
         |[x]| {
             by_definition(x, &shape, |row, token| {
                 positions[row * length + token] as usize
@@ -87,9 +91,10 @@ fn half_precision_is_close_to_the_definition() {
         length: 3,
         heads: 2,
         width: 6,
+        turned: 6,
     };
     let inputs = [draw(&mut generator(6), 72, 2.0)];
-    let table = RotaryTable::new(POSITIONS, shape.width, THETA, &test_device());
+    let table = RotaryTable::new(POSITIONS, &frequencies(shape.width, THETA), &test_device());
     check_halves(
         "rotate",
         &inputs,
@@ -109,9 +114,15 @@ fn shapes_and_positions() {
         length,
         heads,
         width,
+        turned: width,
     };
     check_shape(shape([1, 1, 1, 2]), 0);
     check_shape(shape([2, 3, 4, 6]), 5);
+    let partly = Shape {
+        turned: 4,
+        ..shape([2, 3, 2, 10])
+    };
+    check_shape(partly, 5);
     // Angles of a thousand radians are off by 1e-4 when they are multiplied in f32.
     check_shape(shape([1, 2, 3, 16]), POSITIONS - 2);
     let mut rng = generator(2);

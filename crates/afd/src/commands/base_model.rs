@@ -11,7 +11,7 @@ use afd_data::{
     records::{Example, JsonlWriter, read_jsonl},
     world::World,
 };
-use afd_model::{CausalLm, DecoderConfig, Family};
+use afd_model::{CausalLm, DecoderConfig};
 use afd_sft::{NegativeLogLikelihood, train_model};
 use afd_stage::{RunDir, seed::derive};
 use rand::SeedableRng;
@@ -134,22 +134,17 @@ fn text(example: &Example) -> String {
 
 fn shape(shape: &Shape, tokenizer: &Tokenizer) -> DecoderConfig {
     DecoderConfig {
-        family: Family::Llama,
         vocab_size: tokenizer.vocab_size(),
         hidden_size: shape.hidden_size,
         intermediate_size: shape.intermediate_size,
         num_hidden_layers: shape.num_hidden_layers,
         num_attention_heads: shape.num_attention_heads,
         num_key_value_heads: shape.num_key_value_heads,
-        head_dim: shape.hidden_size / shape.num_attention_heads,
-        rms_norm_eps: 1e-6,
-        rope_theta: 10_000.0,
         max_position_embeddings: shape.max_position_embeddings,
         tie_word_embeddings: true,
-        initializer_range: 0.02,
         pad_token_id: Some(tokenizer.pad_id()),
-        bos_token_id: None,
         eos_token_ids: vec![tokenizer.eos_id()],
+        ..DecoderConfig::llama(shape.hidden_size / shape.num_attention_heads)
     }
 }
 

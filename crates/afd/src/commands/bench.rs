@@ -9,8 +9,7 @@ use std::{cell::RefCell, path::Path, process, time::Instant};
 use afd_backend::{Placement, Precision};
 use afd_data::TokenRow;
 use afd_model::{
-    CausalLm, DecoderConfig, Family, GenerationRequest, SamplingParams, Sequence, Stop, generate,
-    never,
+    CausalLm, DecoderConfig, GenerationRequest, SamplingParams, Sequence, Stop, generate, never,
 };
 use afd_sft::NegativeLogLikelihood;
 use afd_stage::peak_memory_bytes;
@@ -251,7 +250,6 @@ impl Shape {
             Self::Gpt2Small => (768, 12, 12, 50_257),
         };
         DecoderConfig {
-            family: Family::Llama,
             vocab_size,
             hidden_size,
             // Three matrices of this size have as many weights as two of 4 × the width.
@@ -259,15 +257,9 @@ impl Shape {
             num_hidden_layers: layers,
             num_attention_heads: heads,
             num_key_value_heads: heads,
-            head_dim: hidden_size / heads,
-            rms_norm_eps: 1e-6,
-            rope_theta: 10_000.0,
             max_position_embeddings: context,
             tie_word_embeddings: true,
-            initializer_range: 0.02,
-            pad_token_id: None,
-            bos_token_id: None,
-            eos_token_ids: Vec::new(),
+            ..DecoderConfig::llama(hidden_size / heads)
         }
     }
 }

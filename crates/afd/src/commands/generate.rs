@@ -28,10 +28,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), Error> {
         args.model.seed,
     )?;
 
-    let (new, context) = (
-        args.sampling.max_new_tokens,
-        model.config().max_position_embeddings,
-    );
+    let (new, context) = (args.sampling.max_new_tokens, model.config().context());
     for (row, request) in rows.iter().zip(&requests) {
         let tokens = request.prompt_ids.len();
         let message = match tokens {

@@ -15,10 +15,7 @@ pub(crate) fn run(args: &LogprobsArgs) -> Result<(), Error> {
     let tokenizer = Tokenizer::load(&model_args.model)?;
     let model = sample::load(&model_args.model, &tokenizer, &placement)?;
 
-    let (context, vocab_size) = (
-        model.config().max_position_embeddings,
-        model.config().vocab_size,
-    );
+    let (context, vocab_size) = (model.config().context(), model.config().vocab_size);
     let mut ids: Vec<(Vec<u32>, usize)> = Vec::new();
     for row in &rows {
         let mut sequence = tokenizer.encode_prompt(row.text(input, "prompt")?)?;

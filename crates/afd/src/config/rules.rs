@@ -108,7 +108,7 @@ impl Config {
         let Ok((model, _)) = DecoderConfig::load(&self.model.path) else {
             return;
         };
-        let context = model.max_position_embeddings;
+        let context = model.context();
         let limit = format!("must not exceed the model's context of {context}");
         for (key, length) in [
             ("sft.max_length", self.sft.0.max_length),
