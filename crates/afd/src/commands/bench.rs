@@ -230,7 +230,8 @@ fn measure(args: &BenchArgs, variant: &Variant) -> Result<Measured, Error> {
         train,
         score,
         sample,
-        matmul: speed::matmul(&placement.device, placement.compute()).1,
+        matmul: speed::matmul(&placement.device, placement.compute())
+            .map_or(f64::NAN, |best| best.1),
         peak_memory,
     })
 }
