@@ -121,10 +121,13 @@ fn tensors_must_fit_the_configuration() {
             "LlamaForCausalLM",
         ],
     );
-    let damage = |model: &Path| set(&model.join("config.json"), "hidden_act", "gelu");
+    let damage = |model: &Path| set(&model.join("config.json"), "hidden_act", "relu");
     refused(
         damage,
-        &["config.json: key `hidden_act`", "\"silu\" is supported"],
+        &[
+            "config.json: key `hidden_act`",
+            "\"gelu_pytorch_tanh\" is supported",
+        ],
     );
     let damage = |model: &Path| fs::write(model.join("config.json"), "{").unwrap();
     refused(damage, &["config.json"]);
