@@ -127,6 +127,30 @@ impl Afd {
         self.environment.apply(&mut command)?;
         Ok(command)
     }
+
+    /// `afd pipeline` for a check: a configuration of the repository, on a device, into a folder.
+    pub(crate) fn pipeline(
+        &self,
+        config: &str,
+        device: &str,
+        run_dir: &Path,
+    ) -> Result<Command, Error> {
+        let mut command = self.command()?;
+        command
+            .current_dir(shell::root())
+            .args(["pipeline", "--config", config, "--device", device])
+            .arg("--run-dir")
+            .arg(run_dir);
+        Ok(command)
+    }
+}
+
+/// Builds `afd` for a check: in release mode, or with `dev` as the tests do.
+pub(crate) fn build_for_check(dev: bool, backends: &Backends) -> Result<Afd, Error> {
+    match dev {
+        true => build_for_tests(backends),
+        false => build(backends),
+    }
 }
 
 /// Builds `afd` in release mode, with cargo's progress on the terminal.
@@ -142,7 +166,7 @@ pub(crate) fn build(backends: &Backends) -> Result<Afd, Error> {
 }
 
 /// Builds `afd` as the tests of the workspace do, which have compiled everything it needs.
-pub(crate) fn build_for_tests(backends: &Backends) -> Result<Afd, Error> {
+fn build_for_tests(backends: &Backends) -> Result<Afd, Error> {
     let environment = Environment::of(backends)?;
     let mut cargo = shell::cargo(&["test", "--workspace", "--no-run"]);
     environment.apply(cargo.args(backends.of_workspace(tuned(backends))))?;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::device::DeviceArgs;
@@ -55,18 +54,14 @@ pub(crate) struct Args {
 /// Runs the quickstart into a fresh folder, and checks results and caching.
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let backends = args.device.backends()?;
-    let afd = if args.dev {
-        product::build_for_tests(&backends)?
-    } else {
-        product::build(&backends)?
-    };
+    let afd = product::build_for_check(args.dev, &backends)?;
     let device = args.device.named();
     check(&afd, device.as_deref().unwrap_or("flex"))
 }
 
 fn check(afd: &Afd, device: &str) -> Result<(), Error> {
     let run_dir = run_dir::fresh("quickstart")?;
-    shell::run(&mut pipeline(afd, device, &run_dir)?)?;
+    shell::run(&mut afd.pipeline(CONFIG, device, &run_dir)?)?;
 
     let path = run_dir.join("eval").join("summary.json");
     let summary = Summary::read(&path)?;
@@ -79,20 +74,10 @@ fn check(afd: &Afd, device: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn pipeline(afd: &Afd, device: &str, run_dir: &Path) -> Result<Command, Error> {
-    let mut command = afd.command()?;
-    command
-        .current_dir(shell::root())
-        .args(["pipeline", "--config", CONFIG, "--device", device])
-        .arg("--run-dir")
-        .arg(run_dir);
-    Ok(command)
-}
-
 /// Runs the pipeline again: quick, no manifest written, and every stage reported as skipped.
 fn check_rerun(afd: &Afd, device: &str, run_dir: &Path) -> Result<(), Error> {
     let before = manifests(run_dir)?;
-    let mut command = pipeline(afd, device, run_dir)?;
+    let mut command = afd.pipeline(CONFIG, device, run_dir)?;
     let start = Instant::now();
     let output = command.output().map_err(shell::cannot_start(&command))?;
     let elapsed = start.elapsed();

@@ -29,8 +29,8 @@ pub struct TrainConfig {
     pub adam_beta2: f64,
     /// AdamW's epsilon.
     pub adam_epsilon: f64,
-    /// Compute activations again in backward instead of keeping them: less memory for about a
-    /// third more time, and the same result, so that no stage's key knows of it.
+    /// Compute activations again in backward instead of keeping them: less memory for one more
+    /// forward pass, and the same result, so that no stage's key knows of it.
     #[serde(skip_serializing)]
     pub gradient_checkpointing: bool,
     /// The gradient of all parameters together is scaled down to this norm; 0 = never.

@@ -98,7 +98,7 @@ impl Libtorch {
         Err(said.lines().last().unwrap_or("python3 failed").to_owned())
     }
 
-    pub(super) fn library(&self) -> PathBuf {
+    pub(super) fn cpu_library(&self) -> PathBuf {
         self.path.join("lib").join(CPU_LIBRARY)
     }
 

@@ -56,7 +56,7 @@ pub(super) fn install(dir: &Path, cuda: bool) -> Result<Libtorch, Error> {
     libtorch
         .load(&python)
         .map_err(|reason| SetupError::DoesNotLoad {
-            library: libtorch.library(),
+            library: libtorch.cpu_library(),
             reason,
             folder,
         })?;
