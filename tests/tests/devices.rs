@@ -10,7 +10,7 @@ use afd_backend::{
     Dtype, Placement, Precision,
     device::{open, repeats_bits, supports, test_device, test_name},
 };
-use afd_model::{CausalLm, DecoderConfig, Sequence, Side};
+use afd_model::{CausalLm, DecoderConfig, Pretrained, SaveOptions, Sequence, Side};
 use afd_sft::NegativeLogLikelihood;
 use afd_train::TrainConfig;
 
@@ -66,7 +66,10 @@ fn assert_same_steps(found: &Steps, expected: &Steps) {
 
 /// Twenty steps on `placement`, or what is left of them after the checkpoints in `dir`.
 fn train(placement: &Placement, config: &TrainConfig, dir: &Path) -> (CausalLm, Steps) {
-    let objective = NegativeLogLikelihood { rows: rows() };
+    let objective = NegativeLogLikelihood {
+        rows: rows(),
+        seed: 0,
+    };
     let model = CausalLm::load(&fixture("llama-tied"), placement).unwrap();
     let (model, steps) = sft::run(model, placement, &objective, config, dir, None);
     (model.unwrap(), steps)
@@ -99,7 +102,10 @@ fn the_same_twenty_steps_have_the_same_bits_where_a_device_promises_it() {
 #[test]
 fn recomputing_activations_changes_no_step() {
     let placement = device();
-    let objective = NegativeLogLikelihood { rows: rows() };
+    let objective = NegativeLogLikelihood {
+        rows: rows(),
+        seed: 0,
+    };
     let dir = tempfile::tempdir().unwrap();
     let mut model = CausalLm::load(&fixture("llama-tied"), &placement).unwrap();
     model.model.set_gradient_checkpointing(true);
@@ -130,9 +136,9 @@ fn weights_move_between_devices_bit_by_bit() {
     for (from, to) in [(flex(), device()), (device(), flex())] {
         let [there, back] = [(), ()].map(|()| tempfile::tempdir().unwrap());
         let model = CausalLm::init(config.clone(), 7, &from).unwrap();
-        model.save(there.path()).unwrap();
+        model.save(there.path(), SaveOptions::default()).unwrap();
         let loaded = CausalLm::load(there.path(), &to).unwrap();
-        loaded.save(back.path()).unwrap();
+        loaded.save(back.path(), SaveOptions::default()).unwrap();
         let weights = |dir: &Path| fs::read(dir.join("model.safetensors")).unwrap();
         assert!(weights(there.path()) == weights(back.path()), "bits moved");
         assert_close(&log_probs(&loaded), &log_probs(&model), SAME_WEIGHTS);
@@ -148,7 +154,10 @@ fn a_run_is_resumed_on_another_device() {
         save_steps: 3,
         ..twenty_steps()
     };
-    let objective = NegativeLogLikelihood { rows: rows() };
+    let objective = NegativeLogLikelihood {
+        rows: rows(),
+        seed: 0,
+    };
     for (first, second) in [(flex(), device()), (device(), flex())] {
         let dir = tempfile::tempdir().unwrap();
         let model = CausalLm::load(&fixture("llama-tied"), &first).unwrap();

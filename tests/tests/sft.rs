@@ -7,7 +7,7 @@ use std::{
 
 use afd_backend::Placement;
 use afd_data::{TokenRow, epoch_plan};
-use afd_model::CausalLm;
+use afd_model::{CausalLm, Pretrained, SaveOptions};
 use afd_sft::NegativeLogLikelihood;
 use afd_tests::root;
 use afd_train::{Error, Hooks, SchedulerType, TrainConfig, train};
@@ -86,7 +86,7 @@ pub(crate) fn run(
     );
     let hooks = Hooks {
         dir,
-        save: &|model: &CausalLm, dir| Ok(model.save(dir)?),
+        save: &|model: &CausalLm, dir| Ok(model.save(dir, SaveOptions::default())?),
         load: &|dir| Ok(CausalLm::load(dir, placement)?),
         log: &|step, values| {
             if Some(step) == before {

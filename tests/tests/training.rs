@@ -42,7 +42,7 @@ fn adamw_steps_are_pytorchs() {
         })
         .collect();
     let batches = eval_batches(&rows.iter().map(|row| row.ids.len()).collect::<Vec<_>>(), 8);
-    let objective = NegativeLogLikelihood { rows };
+    let objective = NegativeLogLikelihood { rows, seed: 0 };
     let loss = |model: &CausalLm| {
         let means = evaluate(model, &objective, &batches);
         means.iter().find(|(name, _)| name == "loss").unwrap().1
@@ -77,7 +77,10 @@ fn adamw_steps_are_pytorchs() {
 #[test]
 fn twenty_steps_follow_the_committed_trajectory_whatever_the_micro_batches() {
     let path = root().join("tests/golden/sft-20-steps.json");
-    let objective = NegativeLogLikelihood { rows: rows() };
+    let objective = NegativeLogLikelihood {
+        rows: rows(),
+        seed: 0,
+    };
     let trajectory = |batch, accumulate| {
         let config = TrainConfig {
             per_device_train_batch_size: batch,

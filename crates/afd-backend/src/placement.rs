@@ -27,6 +27,14 @@ impl Dtype {
             Self::F16 => "f16",
         }
     }
+
+    /// Bytes of a number.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
 }
 
 impl From<Dtype> for FloatDType {
@@ -44,7 +52,7 @@ impl From<Dtype> for FloatDType {
 /// Linear layers and what lies between them (rotary positions, the feed-forward gate), the output
 /// head and attention's products compute in `compute`; norms, softmax, the residual stream, the
 /// score of a reward model, losses, log-probabilities and the optimiser's state are f32 whatever
-/// stands here. Checkpoints are f32 on disk, always.
+/// stands here. What checkpoints are stored in is another matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Precision {
     /// What embeddings and norms are held in where a model is only read (samples, scores); the

@@ -15,10 +15,9 @@ use burn::{
 };
 
 use crate::{
-    Decoder, DecoderConfig, Error, Head, Padded, Sequence, Side,
+    Decoder, DecoderConfig, Error, Head, Padded, Pretrained, Sequence, Side,
     checkpoint::Checkpoint,
     layers::Linear,
-    save::save,
     sequences::index_tensor,
     weights::{Source, Weights},
 };
@@ -81,30 +80,6 @@ impl CausalLm {
         let model = Decoder::new(config.clone(), &weights)?;
         weights.finish()?;
         Ok(Self { model, lm_head })
-    }
-
-    /// Writes `config.json`, `generation_config.json` and `model.safetensors` into `dir`.
-    ///
-    /// # Errors
-    /// When `dir` cannot be written; no half-written file is left.
-    pub fn save(&self, dir: &Path) -> Result<(), Error> {
-        let config = self.config();
-        crate::write_json(
-            &dir.join("config.json"),
-            &config.to_json(Head::LanguageModel),
-        )?;
-        let generation = serde_json::json!({
-            "bos_token_id": config.bos_token_id,
-            "eos_token_id": config.eos_token_ids,
-            "pad_token_id": config.pad_token_id,
-            // Without these transformers would cut the distribution to its 50 likeliest tokens.
-            "do_sample": true,
-            "temperature": 1.0,
-            "top_k": 0,
-            "top_p": 1.0,
-        });
-        crate::write_json(&dir.join("generation_config.json"), &generation)?;
-        save(self, config, &dir.join("model.safetensors"))
     }
 
     /// The shape of the decoder.
@@ -210,6 +185,22 @@ impl CausalLm {
         let logits = hidden.cast(head.dtype()).matmul(head);
         let softcap = self.config().final_logit_softcapping;
         cap(logits.cast(FloatDType::F32), softcap)
+    }
+}
+
+impl Pretrained for CausalLm {
+    const HEAD: Head = Head::LanguageModel;
+
+    fn read(dir: &Path, placement: &Placement) -> Result<Self, Error> {
+        Self::load(dir, placement)
+    }
+
+    fn decoder(&self) -> &Decoder {
+        &self.model
+    }
+
+    fn decoder_mut(&mut self) -> &mut Decoder {
+        &mut self.model
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs::File,
     io::Read,
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Component, Path, PathBuf},
 };
@@ -16,13 +17,13 @@ use safetensors::{
 };
 use serde::Deserialize;
 
-use crate::{Error, place::Place};
+use crate::{Error, number::Number, place::Place};
 
 /// The file of a checkpoint in one piece.
-const SINGLE: &str = "model.safetensors";
+pub(crate) const SINGLE: &str = "model.safetensors";
 
 /// What tells the files of one in several.
-const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// Weights by way of pickles, which run what they hold.
 const PICKLED: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
@@ -32,6 +33,9 @@ const BASES: [&str; 3] = ["model.", "transformer.", "gpt_neox."];
 
 /// The longest header that is read, in bytes, as the safetensors crate has it.
 const MAX_HEADER: u64 = 100_000_000;
+
+/// How many bytes are read at a time.
+const BLOCK: usize = 4 << 20;
 
 /// Tensors a checkpoint may hold without our reading them, by the end of their names: angles and
 /// masks we compute ourselves, and an output head that is tied or not wanted.
@@ -74,27 +78,28 @@ impl Checkpoint {
             if !single.exists() && PICKLED.iter().any(|name| dir.join(name).exists()) {
                 return Err(Error::Pickled { path: dir.into() });
             }
-            let file = SafetensorsFile::open(&single)?;
-            let names = file.metadata.offset_keys().into_iter();
-            return Ok(Self {
-                path: single,
-                tensors: names.map(|name| (name, 0)).collect(),
-                files: vec![file],
-                read: RefCell::default(),
-            });
+            return Self::open_file(&single);
         }
         Self::open_shards(dir, index)
     }
 
+    /// Opens a single file.
+    ///
+    /// # Errors
+    /// When it is missing or damaged.
+    pub(crate) fn open_file(path: &Path) -> Result<Self, Error> {
+        let file = SafetensorsFile::open(path)?;
+        let names = file.metadata.offset_keys().into_iter();
+        Ok(Self {
+            path: path.into(),
+            tensors: names.map(|name| (name, 0)).collect(),
+            files: vec![file],
+            read: RefCell::default(),
+        })
+    }
+
     fn open_shards(dir: &Path, index: PathBuf) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(&index).map_err(|source| Error::Read {
-            path: index.clone(),
-            source,
-        })?;
-        let Index { weight_map } = serde_json::from_str(&text).map_err(|source| Error::Json {
-            path: index.clone(),
-            source,
-        })?;
+        let Index { weight_map } = crate::read_json(&index)?;
         let names: Vec<&String> = BTreeMap::from_iter(weight_map.values().map(|file| (file, ())))
             .into_keys()
             .collect();
@@ -144,8 +149,10 @@ impl Checkpoint {
         names.find_map(|name| Some((name, &self.files[*self.tensors.get(name)?])))
     }
 
-    /// The parameter of `shape` at `place`.
-    pub(crate) fn read(&self, place: &Place, shape: &[usize]) -> Result<Vec<f32>, Error> {
+    /// The parameter of `shape` at `place`, converted to `E`.
+    ///
+    /// The file is read in blocks, so that little more is held at any time than the result.
+    pub(crate) fn read<E: Number>(&self, place: &Place, shape: &[usize]) -> Result<Vec<E>, Error> {
         let Some((name, file)) = self.find(&place.name) else {
             return Err(Error::MissingTensor {
                 path: self.path.clone(),
@@ -153,18 +160,65 @@ impl Checkpoint {
             });
         };
         self.read.borrow_mut().insert(name.to_owned());
-        Ok(place.take(file.read(name, place.disk_shape(shape))?, shape))
+        let tensor = file.tensor(name)?;
+        let expected = place.disk_shape(shape);
+        if tensor.info.shape != expected {
+            return Err(Error::Shape {
+                path: file.path.clone(),
+                name: name.into(),
+                expected,
+                found: tensor.info.shape.clone(),
+            });
+        }
+        let mut out = vec![E::default(); shape.iter().product()];
+        let mut done = 0;
+        for rows in place.rows(shape) {
+            tensor.read_rows(rows, |values| {
+                place.unpack(values, done, shape, &mut out);
+                done += values.len() / tensor.width();
+            })?;
+        }
+        Ok(out)
+    }
+
+    /// The first dimension of a matrix.
+    pub(crate) fn rows_of(&self, name: &str) -> Result<usize, Error> {
+        let info = self.find(name);
+        let info = info.and_then(|(name, file)| file.metadata.info(name));
+        match info.map(|info| info.shape.as_slice()) {
+            Some([rows, _]) if *rows > 0 => Ok(*rows),
+            Some(shape) => Err(Error::Shape {
+                path: self.path.clone(),
+                name: name.into(),
+                expected: vec![1, 1],
+                found: shape.to_vec(),
+            }),
+            None => Err(Error::MissingTensor {
+                path: self.path.clone(),
+                name: name.into(),
+            }),
+        }
     }
 
     /// Whether two tensors hold the same bytes.
     pub(crate) fn same(&self, first: &str, second: &str) -> Result<bool, Error> {
-        let bytes = |name: &str| -> Result<Option<Vec<u8>>, Error> {
-            let found = self.find(name);
-            let info = found.and_then(|(name, file)| Some((name, file, file.metadata.info(name)?)));
-            info.map(|(name, file, info)| file.bytes(name, info))
-                .transpose()
+        let (Some((first, a)), Some((second, b))) = (self.find(first), self.find(second)) else {
+            return Ok(false);
         };
-        Ok(bytes(first)? == bytes(second)?)
+        let (a, b) = (a.tensor(first)?, b.tensor(second)?);
+        if (&a.info.shape, a.info.dtype) != (&b.info.shape, b.info.dtype) {
+            return Ok(false);
+        }
+        let (mut left, mut right) = (vec![0; BLOCK], vec![0; BLOCK]);
+        for start in (0..a.length).step_by(BLOCK) {
+            let length = BLOCK.min(a.length - start);
+            a.read_at(start, &mut left[..length])?;
+            b.read_at(start, &mut right[..length])?;
+            if left[..length] != right[..length] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// To be called when everything was read.
@@ -238,30 +292,20 @@ impl SafetensorsFile {
         })
     }
 
-    fn read(&self, name: &str, expected: Vec<usize>) -> Result<Vec<f32>, Error> {
+    fn tensor<'a>(&'a self, name: &str) -> Result<StoredTensor<'a>, Error> {
         let Some(info) = self.metadata.info(name) else {
             return Err(Error::MissingTensor {
                 path: self.path.clone(),
                 name: name.into(),
             });
         };
-        if info.shape != expected {
-            return Err(Error::Shape {
+        let Some(decode) = decoder(info.dtype) else {
+            return Err(Error::Dtype {
                 path: self.path.clone(),
                 name: name.into(),
-                expected,
-                found: info.shape.clone(),
+                dtype: format!("{:?}", info.dtype),
             });
-        }
-        let bytes = self.bytes(name, info)?;
-        to_f32(&bytes, info.dtype).ok_or_else(|| Error::Dtype {
-            path: self.path.clone(),
-            name: name.into(),
-            dtype: format!("{:?}", info.dtype),
-        })
-    }
-
-    fn bytes(&self, name: &str, info: &TensorInfo) -> Result<Vec<u8>, Error> {
+        };
         let (start, end) = info.data_offsets;
         let length = info.shape.iter().product::<usize>() * info.dtype.bitsize() / 8;
         if end.checked_sub(start) != Some(length) {
@@ -270,28 +314,79 @@ impl SafetensorsFile {
                 source: SafeTensorError::InvalidOffset(name.into()),
             });
         }
-        let mut bytes = vec![0; length];
-        self.file
-            .read_exact_at(&mut bytes, self.data_start + start as u64)
-            .map_err(|source| Error::Read {
-                path: self.path.clone(),
-                source,
-            })?;
-        Ok(bytes)
+        Ok(StoredTensor {
+            file: self,
+            info,
+            start: self.data_start + start as u64,
+            length,
+            decode,
+        })
     }
 }
 
-fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
-    let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
+/// A tensor of a file, not read yet.
+struct StoredTensor<'a> {
+    file: &'a SafetensorsFile,
+    info: &'a TensorInfo,
+    /// Where its bytes begin in the file.
+    start: u64,
+    /// How many bytes it has.
+    length: usize,
+    decode: Decode,
+}
+
+impl StoredTensor<'_> {
+    /// Numbers in a row: in all that belongs to one index of the first dimension.
+    fn width(&self) -> usize {
+        self.info.shape.iter().skip(1).product()
+    }
+
+    /// Hands the rows to `take`, a block of whole rows at a time.
+    fn read_rows(&self, rows: Range<usize>, mut take: impl FnMut(&[f32])) -> Result<(), Error> {
+        let row = self.width() * self.info.dtype.bitsize() / 8;
+        let at_a_time = (BLOCK / row.max(1)).max(1);
+        let mut bytes = vec![0; row * at_a_time.min(rows.len())];
+        let mut values = Vec::new();
+        for first in rows.clone().step_by(at_a_time) {
+            let count = at_a_time.min(rows.end - first);
+            let bytes = &mut bytes[..row * count];
+            self.read_at(row * first, bytes)?;
+            values.clear();
+            (self.decode)(bytes, &mut values);
+            take(&values);
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, offset: usize, bytes: &mut [u8]) -> Result<(), Error> {
+        let read = self
+            .file
+            .file
+            .read_exact_at(bytes, self.start + offset as u64);
+        read.map_err(|source| Error::Read {
+            path: self.file.path.clone(),
+            source,
+        })
+    }
+}
+
+/// Appends the numbers that bytes stand for.
+type Decode = fn(&[u8], &mut Vec<f32>);
+
+fn decoder(dtype: Dtype) -> Option<Decode> {
     match dtype {
-        Dtype::F32 => Some(
-            bytes
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect(),
-        ),
-        Dtype::F16 => Some(pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect()),
-        Dtype::BF16 => Some(pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect()),
+        Dtype::F32 => Some(|bytes, out| {
+            let (quads, _) = bytes.as_chunks();
+            out.extend(quads.iter().map(|b| f32::from_le_bytes(*b)));
+        }),
+        Dtype::F16 => Some(|bytes, out| {
+            let (pairs, _) = bytes.as_chunks();
+            out.extend(pairs.iter().map(|b| f16::from_le_bytes(*b).to_f32()));
+        }),
+        Dtype::BF16 => Some(|bytes, out| {
+            let (pairs, _) = bytes.as_chunks();
+            out.extend(pairs.iter().map(|b| bf16::from_le_bytes(*b).to_f32()));
+        }),
         _ => None,
     }
 }
@@ -306,6 +401,8 @@ mod tests {
             .iter()
             .flat_map(|v| bf16::from_f32(*v).to_le_bytes())
             .collect();
-        assert_eq!(to_f32(&bytes, Dtype::BF16), Some(vec![1.5, -2.0]));
+        let mut values = Vec::new();
+        decoder(Dtype::BF16).unwrap()(&bytes, &mut values);
+        assert_eq!(values, [1.5, -2.0]);
     }
 }

@@ -6,11 +6,10 @@ use afd_backend::{Placement, device::workers, workers::for_each};
 use burn::{Tensor, module::Module};
 
 use crate::{
-    Decoder, DecoderConfig, Error, Head, Padded, Sequence, Side,
+    Decoder, DecoderConfig, Error, Head, Padded, Pretrained, Sequence, Side,
     causal_lm::{chunks_by_length, to_host},
     checkpoint::Checkpoint,
     layers::Linear,
-    save::save,
     sequences::index_tensor,
     weights::{Source, Weights},
 };
@@ -47,21 +46,30 @@ impl SequenceClassifier {
         Ok(Self { model, score })
     }
 
+    /// A fresh head, drawn from `seed` as by [`Self::load`], on the decoder of another model, whose
+    /// memory it shares.
+    ///
+    /// # Errors
+    /// None: the decoder's shape was checked when it was built.
+    pub fn on(decoder: Decoder, seed: u64, placement: &Placement) -> Result<Self, Error> {
+        let config = decoder.config().clone();
+        let weights = Weights {
+            source: Source::Seed(seed),
+            config: &config,
+            placement,
+        };
+        let score = Linear::score_head(&weights, config.hidden_size)?;
+        Ok(Self {
+            model: decoder,
+            score,
+        })
+    }
+
     /// The same model, which names `id` as its padding if the checkpoint named none: without
     /// it transformers scores no batch of more than one.
     pub fn with_pad_token(mut self, id: u32) -> Self {
         self.model.set_pad_token(id);
         self
-    }
-
-    /// Writes `config.json` and `model.safetensors` into `dir`.
-    ///
-    /// # Errors
-    /// When `dir` cannot be written; no half-written file is left.
-    pub fn save(&self, dir: &Path) -> Result<(), Error> {
-        let json = self.model.config().to_json(Head::Score);
-        crate::write_json(&dir.join("config.json"), &json)?;
-        save(self, self.model.config(), &dir.join("model.safetensors"))
     }
 
     /// One logit per sequence, `[B]`, read at its last real token.
@@ -107,5 +115,22 @@ impl SequenceClassifier {
             Ok(())
         })?;
         Ok(out)
+    }
+}
+
+impl Pretrained for SequenceClassifier {
+    const HEAD: Head = Head::Score;
+
+    fn read(dir: &Path, placement: &Placement) -> Result<Self, Error> {
+        // A classifier's file holds its head, so nothing is drawn.
+        Self::load(dir, 0, placement)
+    }
+
+    fn decoder(&self) -> &Decoder {
+        &self.model
+    }
+
+    fn decoder_mut(&mut self) -> &mut Decoder {
+        &mut self.model
     }
 }

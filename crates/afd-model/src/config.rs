@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use afd_backend::Dtype;
 use serde_json::Value;
 
 use crate::{Error, Rope, families};
@@ -181,23 +182,30 @@ impl DecoderConfig {
     }
 
     pub(crate) fn load_file(path: &Path) -> Result<(Self, Head), Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
-            path: path.into(),
-            source,
-        })?;
-        let json = serde_json::from_str(&text).map_err(|source| Error::Json {
-            path: path.into(),
-            source,
-        })?;
+        let json = crate::read_json(path)?;
         let (config, head) = families::from_json(&json, path)?;
         config.check(path)?;
         Ok((config, head))
     }
 
-    /// The `config.json` of a model with this decoder and `head`, in the dialect of
-    /// transformers 4, which version 5 reads as well.
-    pub fn to_json(&self, head: Head) -> Value {
-        families::to_json(self, head)
+    /// The `config.json` of a model with this decoder and `head`, stored in `dtype`, in the
+    /// dialect of transformers 4, which version 5 reads as well.
+    pub fn to_json(&self, head: Head, dtype: Dtype) -> Value {
+        families::to_json(self, head, dtype)
+    }
+
+    /// The `generation_config.json` of a policy.
+    pub(crate) fn generation_json(&self) -> Value {
+        serde_json::json!({
+            "bos_token_id": self.bos_token_id,
+            "eos_token_id": self.eos_token_ids,
+            "pad_token_id": self.pad_token_id,
+            // Without these transformers would cut the distribution to its 50 likeliest tokens.
+            "do_sample": true,
+            "temperature": 1.0,
+            "top_k": 0,
+            "top_p": 1.0,
+        })
     }
 
     /// Longest sequence, in tokens.

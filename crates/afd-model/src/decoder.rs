@@ -11,10 +11,10 @@ use burn::{
 };
 
 use crate::{
-    Activation, DecoderConfig, Error, KvCache, Residual, Rope,
+    Activation, DecoderConfig, Error, KvCache, LoraConfig, Residual, Rope,
     cache::LayerCache,
     layers::{Embedding, Linear, Norm},
-    weights::Weights,
+    weights::{Weights, name_hash},
 };
 
 /// A causal decoder. Its parts are called as in Llama, which most families follow.
@@ -37,6 +37,9 @@ pub struct Decoder {
     compute: FloatDType,
     #[module(skip)]
     gradient_checkpointing: bool,
+    /// What adapters there are, and the name of the model they are on.
+    #[module(skip)]
+    adapters: Option<(LoraConfig, String)>,
 }
 
 #[derive(Module, Debug)]
@@ -140,6 +143,7 @@ impl Decoder {
             local_rotary: c.local_rope.as_ref().map(rotary),
             compute: weights.placement.compute(),
             gradient_checkpointing: false,
+            adapters: None,
             config,
         })
     }
@@ -154,6 +158,47 @@ impl Decoder {
     /// layer. The gradients are the same.
     pub fn set_gradient_checkpointing(&mut self, on: bool) {
         self.gradient_checkpointing = on;
+    }
+
+    /// What adapters there are, if any, and the name of the model they are on.
+    pub fn adapters(&self) -> Option<&(LoraConfig, String)> {
+        self.adapters.as_ref()
+    }
+
+    pub(crate) fn set_adapters(&mut self, adapters: Option<(LoraConfig, String)>) {
+        self.adapters = adapters;
+    }
+
+    /// Whether adapters are left out.
+    pub(crate) fn set_adapters_off(&mut self, off: bool) {
+        for linear in self.linears_mut() {
+            linear.adapter.off = off;
+        }
+    }
+
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.layers.iter_mut().flat_map(Layer::linears_mut)
+    }
+
+    /// All linear layers, by the names of their matrices.
+    pub(crate) fn linears(&self) -> impl Iterator<Item = (String, &Linear)> {
+        self.layers.iter().enumerate().flat_map(|(index, layer)| {
+            let named =
+                move |(name, linear)| (format!("model.layers.{index}.{name}.weight"), linear);
+            layer.linears().map(named)
+        })
+    }
+
+    /// What the dropout of adapters draws from; nothing is dropped by `None`.
+    pub(crate) fn set_dropout(&mut self, seed: Option<u64>) {
+        let share = self
+            .adapters
+            .as_ref()
+            .map_or(0.0, |(lora, _)| lora.lora_dropout);
+        for (index, linear) in self.linears_mut().enumerate() {
+            let seed = seed.map(|seed| name_hash(&format!("{seed}.{index}")));
+            linear.adapter.dropout = seed.filter(|_| share > 0.0).map(|seed| (share, seed));
+        }
     }
 
     /// The shape of this decoder.
@@ -327,6 +372,37 @@ impl Layer {
             residual: c.residual,
             slides: c.window(index).is_some(),
         })
+    }
+
+    /// The linear layers, with their names within this one.
+    fn linears(&self) -> impl Iterator<Item = (&'static str, &Linear)> {
+        let (attention, mlp) = (&self.self_attn, &self.mlp);
+        let all = [
+            ("self_attn.q_proj", Some(&attention.q_proj)),
+            ("self_attn.k_proj", Some(&attention.k_proj)),
+            ("self_attn.v_proj", Some(&attention.v_proj)),
+            ("self_attn.o_proj", Some(&attention.o_proj)),
+            ("mlp.gate_proj", mlp.gate_proj.as_ref()),
+            ("mlp.up_proj", Some(&mlp.up_proj)),
+            ("mlp.down_proj", Some(&mlp.down_proj)),
+        ];
+        all.into_iter()
+            .filter_map(|(name, linear)| Some((name, linear?)))
+    }
+
+    /// The same, to be changed.
+    fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        let (attention, mlp) = (&mut self.self_attn, &mut self.mlp);
+        let all = [
+            Some(&mut attention.q_proj),
+            Some(&mut attention.k_proj),
+            Some(&mut attention.v_proj),
+            Some(&mut attention.o_proj),
+            mlp.gate_proj.as_mut(),
+            Some(&mut mlp.up_proj),
+            Some(&mut mlp.down_proj),
+        ];
+        all.into_iter().flatten()
     }
 
     fn forward(

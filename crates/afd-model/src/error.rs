@@ -98,6 +98,16 @@ pub enum Error {
     TokenId { id: u32, vocab_size: usize },
     #[error("the logits are not finite; the checkpoint is damaged or its training diverged")]
     NonFinite,
+    #[error("the adapter's `{key}` {problem}")]
+    Lora { key: &'static str, problem: String },
+    #[error(
+        "{path}: `{key}` is {value}, which is not supported; merge the adapter with PEFT (merge_and_unload) and load the whole model"
+    )]
+    AdapterOption {
+        path: PathBuf,
+        key: String,
+        value: String,
+    },
     #[error("sampling key `{key}` is {found}; it must be {expected}")]
     Sampling {
         key: &'static str,

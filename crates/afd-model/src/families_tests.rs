@@ -4,13 +4,13 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use afd_backend::device::test_device;
+use afd_backend::{Dtype, device::test_device};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    CausalLm, DecoderConfig, FinishReason, GenerationRequest, Head, SamplingParams,
-    SequenceClassifier, Stop, generate, never,
+    CausalLm, DecoderConfig, FinishReason, GenerationRequest, Head, Pretrained, SamplingParams,
+    SaveOptions, SequenceClassifier, Stop, generate, never,
     parity_tests::{
         Classifier, Ids, LanguageModel, assert_close, check_logits, sequences, testdata,
     },
@@ -109,7 +109,7 @@ fn both_dialects_of_config_json_say_the_same() {
         // What is written is the older dialect.
         let written = tempfile::tempdir().unwrap();
         let path = written.path().join("config.json");
-        fs::write(&path, config.to_json(head).to_string()).unwrap();
+        fs::write(&path, config.to_json(head, Dtype::F32).to_string()).unwrap();
         assert_eq!(
             DecoderConfig::load(written.path()).unwrap(),
             (config, head),
@@ -119,7 +119,9 @@ fn both_dialects_of_config_json_say_the_same() {
 }
 
 /// Names, shapes and bits of a checkpoint, whatever order they stand in.
-fn tensors(path: &std::path::Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
+
+pub(crate) fn tensors(path: &std::path::Path) -> Tensors {
     let bytes = fs::read(path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     file.tensors()
@@ -137,11 +139,11 @@ fn what_was_read_is_written_again_bit_by_bit() {
         match head {
             Head::LanguageModel => {
                 let model = CausalLm::load(&dir(name), &placement).unwrap();
-                model.save(written.path()).unwrap();
+                model.save(written.path(), SaveOptions::default()).unwrap();
             }
             Head::Score => {
                 let model = SequenceClassifier::load(&dir(name), 9, &placement).unwrap();
-                model.save(written.path()).unwrap();
+                model.save(written.path(), SaveOptions::default()).unwrap();
             }
         }
         let ours = tensors(&written.path().join("model.safetensors"));

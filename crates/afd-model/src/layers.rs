@@ -12,6 +12,7 @@ use burn::{
 
 use crate::{
     Activation, DecoderConfig, Error, NormKind,
+    lora::{AdapterUse, low_rank},
     weights::{Init, Weights},
 };
 
@@ -22,6 +23,9 @@ pub(crate) struct Linear {
     bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     compute: FloatDType,
+    /// How the adapter on `weight` is used, if there is one.
+    #[module(skip)]
+    pub(crate) adapter: AdapterUse,
 }
 
 impl Linear {
@@ -41,6 +45,7 @@ impl Linear {
             weight,
             bias,
             compute,
+            adapter: AdapterUse::default(),
         })
     }
 
@@ -52,6 +57,7 @@ impl Linear {
             weight: weights.score_head("score.weight", [width, 1], Init::Normal(std))?,
             bias: None,
             compute: FloatDType::F32,
+            adapter: AdapterUse::default(),
         })
     }
 
@@ -59,7 +65,12 @@ impl Linear {
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [b, t, width] = x.dims();
         let x = x.cast(self.compute).reshape([b * t, width]);
-        let y = x.matmul(self.weight.base().cast(self.compute));
+        let y = x.clone().matmul(self.weight.base().cast(self.compute));
+        // Not by `val()`, which would build the dense product and keep it for the backward pass.
+        let y = match self.weight.adapter() {
+            Some(adapter) if !self.adapter.off => y + low_rank(adapter, x, self.adapter.dropout),
+            _ => y,
+        };
         let y = match &self.bias {
             Some(bias) => y + bias.base().cast(self.compute).unsqueeze::<2>(),
             None => y,

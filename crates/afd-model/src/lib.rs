@@ -38,11 +38,17 @@ mod families;
 mod families_tests;
 mod generate;
 mod layers;
+mod lora;
+#[cfg(test)]
+mod lora_tests;
+mod number;
 #[cfg(test)]
 mod parity_tests;
+mod peft;
 mod place;
 #[cfg(test)]
 mod precision_tests;
+mod pretrained;
 mod rope;
 mod sampler;
 mod save;
@@ -62,9 +68,12 @@ pub use error::Error;
 pub use generate::{
     FinishReason, Generation, GenerationRequest, Stop, generate, never, plan_batches,
 };
+pub use lora::{AllLinear, LoraConfig, TargetModules};
+pub use peft::is_adapter;
+pub use pretrained::Pretrained;
 pub use rope::{Rope, RopeScaling};
 pub use sampler::SamplingParams;
-pub use save::parameter_names;
+pub use save::{SaveOptions, parameter_names};
 pub use scorer::Scorer;
 pub use selection::{best_of_n_kl_bound, best_of_n_weights};
 pub use sequences::{Padded, Sequence, Side};
@@ -78,4 +87,16 @@ fn write_json(path: &std::path::Path, json: &serde_json::Value) -> Result<(), Er
     let temporary = path.with_extension("partial");
     std::fs::write(&temporary, format!("{json:#}\n")).map_err(failed)?;
     std::fs::rename(&temporary, path).map_err(failed)
+}
+
+/// Reads a JSON file.
+fn read_json<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Result<T, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+        path: path.into(),
+        source,
+    })?;
+    serde_json::from_str(&text).map_err(|source| Error::Json {
+        path: path.into(),
+        source,
+    })
 }

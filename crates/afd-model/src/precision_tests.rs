@@ -11,8 +11,8 @@ use burn::{
 };
 
 use crate::{
-    CausalLm, GenerationRequest, SamplingParams, Sequence, SequenceClassifier, Side, Stop,
-    generate, never,
+    CausalLm, GenerationRequest, Pretrained, SamplingParams, SaveOptions, Sequence,
+    SequenceClassifier, Side, Stop, generate, never,
     tests::{assert_close, config, host, sequences},
 };
 
@@ -159,7 +159,7 @@ fn a_model_in_half_precision_is_saved_and_read_again() {
     for placement in placements() {
         let dir = tempfile::tempdir().unwrap();
         let model = language_model(&placement);
-        model.save(dir.path()).unwrap();
+        model.save(dir.path(), SaveOptions::default()).unwrap();
         let again = CausalLm::load(dir.path(), &placement).unwrap();
         let log_probs = |model: &CausalLm| host(model.log_probs(&sequences(), Side::Right));
         assert_eq!(log_probs(&again), log_probs(&model));
@@ -170,7 +170,9 @@ fn a_model_in_half_precision_is_saved_and_read_again() {
 fn rewards_are_f32_and_close_to_those_in_f32() {
     let dir = tempfile::tempdir().unwrap();
     let plain = Placement::from(test_device());
-    language_model(&plain).save(dir.path()).unwrap();
+    language_model(&plain)
+        .save(dir.path(), SaveOptions::default())
+        .unwrap();
     let scores = |placement: &Placement| {
         let model = SequenceClassifier::load(dir.path(), 5, placement).unwrap();
         model.scores(&sequences())

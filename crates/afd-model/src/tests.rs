@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use afd_backend::{
-    Placement,
+    Dtype, Placement,
     device::{repeats_bits, test_device},
 };
 use burn::{
@@ -12,7 +12,10 @@ use burn::{
     tensor::Gradients,
 };
 
-use crate::{CausalLm, DecoderConfig, Error, Sequence, SequenceClassifier, Side, parameter_names};
+use crate::{
+    CausalLm, DecoderConfig, Error, Pretrained, SaveOptions, Sequence, SequenceClassifier, Side,
+    parameter_names,
+};
 
 /// Largest difference between numbers computed twice on one device, by other batches.
 const SAME: f32 = 1e-5;
@@ -79,7 +82,7 @@ fn left_and_right_padding_agree_with_no_padding() {
 #[test]
 fn scores_do_not_depend_on_the_batch() {
     let dir = tempfile::tempdir().unwrap();
-    model().save(dir.path()).unwrap();
+    model().save(dir.path(), SaveOptions::default()).unwrap();
     let model = SequenceClassifier::load(dir.path(), 5, &test_device().into()).unwrap();
     let together = host(model.scores(&sequences()));
     for (score, sequence) in together.iter().zip(sequences()) {
@@ -134,7 +137,7 @@ fn every_parameter_of_a_language_model_gets_a_gradient() {
 #[test]
 fn every_parameter_of_a_reward_model_gets_a_gradient() {
     let dir = tempfile::tempdir().unwrap();
-    model().save(dir.path()).unwrap();
+    model().save(dir.path(), SaveOptions::default()).unwrap();
     let model = SequenceClassifier::load(dir.path(), 5, &test_device().into())
         .unwrap()
         .train();
@@ -213,7 +216,7 @@ fn saving_and_loading_keeps_every_bit() {
     for tied in [true, false] {
         let dir = tempfile::tempdir().unwrap();
         let model = CausalLm::init(config(tied), 3, &placement).unwrap();
-        model.save(dir.path()).unwrap();
+        model.save(dir.path(), SaveOptions::default()).unwrap();
         let loaded = CausalLm::load(dir.path(), &placement).unwrap();
         assert_eq!(loaded.config(), model.config());
         assert_eq!(values(&loaded), values(&model));
@@ -222,7 +225,7 @@ fn saving_and_loading_keeps_every_bit() {
 
         let reward = SequenceClassifier::load(dir.path(), 5, &placement).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        reward.save(dir.path()).unwrap();
+        reward.save(dir.path(), SaveOptions::default()).unwrap();
         // Another seed: nothing may be drawn afresh when the head is there.
         let loaded = SequenceClassifier::load(dir.path(), 6, &placement).unwrap();
         assert_eq!(values(&loaded), values(&reward));
@@ -265,7 +268,7 @@ fn a_checkpoint_in_several_files_is_that_in_one() {
     let placement = Placement::from(test_device());
     let dir = tempfile::tempdir().unwrap();
     let whole = model();
-    whole.save(dir.path()).unwrap();
+    whole.save(dir.path(), SaveOptions::default()).unwrap();
     split(dir.path());
     let loaded = CausalLm::load(dir.path(), &placement).unwrap();
     assert_eq!(values(&loaded), values(&whole));
@@ -273,10 +276,81 @@ fn a_checkpoint_in_several_files_is_that_in_one() {
 }
 
 #[test]
+fn a_checkpoint_is_written_in_files_no_larger_than_asked() {
+    let placement = Placement::from(test_device());
+    let dir = tempfile::tempdir().unwrap();
+    let whole = model();
+    let save = |max_shard_size| {
+        let options = SaveOptions {
+            max_shard_size,
+            ..SaveOptions::default()
+        };
+        whole.save(dir.path(), options).unwrap();
+        let names = std::fs::read_dir(dir.path()).unwrap();
+        let mut names: Vec<String> = names
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.contains("safetensors"))
+            .collect();
+        names.sort();
+        let loaded = CausalLm::load(dir.path(), &placement).unwrap();
+        assert_eq!(values(&loaded), values(&whole));
+        names
+    };
+    let everything = values(&whole).concat().len() * 4;
+    assert_eq!(save(everything as u64), ["model.safetensors"]);
+    // One byte less is a second file, and the file of before is gone.
+    let two = save(everything as u64 - 1);
+    let parts = [
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ];
+    assert_eq!(two, [parts[0], parts[1], INDEX]);
+    let index = std::fs::read_to_string(dir.path().join(INDEX)).unwrap();
+    let index: serde_json::Value = serde_json::from_str(&index).unwrap();
+    assert_eq!(index["metadata"]["total_size"], everything);
+    // A tensor is never divided, however small the files are to be.
+    assert_eq!(save(1).len(), parameter_names(&whole).len() + 1);
+}
+
+#[test]
+fn weights_are_stored_in_the_type_asked_for() {
+    let placement = Placement::from(test_device());
+    let dir = tempfile::tempdir().unwrap();
+    let whole = model();
+    for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+        let options = SaveOptions {
+            dtype,
+            ..SaveOptions::default()
+        };
+        whole.save(dir.path(), options).unwrap();
+        let bytes = std::fs::metadata(dir.path().join("model.safetensors")).unwrap();
+        let numbers = values(&whole).concat().len();
+        let rest = bytes.len() as usize - numbers * dtype.size();
+        assert!(rest < 4096, "{dtype:?}: {rest} bytes are no numbers");
+        let loaded = CausalLm::load(dir.path(), &placement).unwrap();
+        for (a, b) in values(&loaded).concat().iter().zip(values(&whole).concat()) {
+            // Half a unit in the last place: 2⁻⁹ of bf16's 8 bits, 2⁻¹² of f16's 11.
+            let share = match dtype {
+                Dtype::F32 => 0.0,
+                Dtype::Bf16 => 2f32.powi(-9),
+                Dtype::F16 => 2f32.powi(-12),
+            };
+            assert!((a - b).abs() <= share * 2.0 * b.abs() + 1e-7, "{a}, {b}");
+        }
+        let config = std::fs::read_to_string(dir.path().join("config.json")).unwrap();
+        let name = ["float32", "bfloat16", "float16"][dtype as usize];
+        assert!(
+            config.contains(&format!("\"torch_dtype\": \"{name}\"")),
+            "{config}"
+        );
+    }
+}
+
+#[test]
 fn an_index_at_odds_with_its_files_is_refused() {
     let placement = Placement::from(test_device());
     let dir = tempfile::tempdir().unwrap();
-    model().save(dir.path()).unwrap();
+    model().save(dir.path(), SaveOptions::default()).unwrap();
     split(dir.path());
     let index = dir.path().join(INDEX);
     let text = std::fs::read_to_string(&index).unwrap();
@@ -313,7 +387,7 @@ fn damaged_checkpoints_are_told_apart() {
     let load = || CausalLm::load(dir.path(), &placement).unwrap_err();
     assert!(matches!(load(), Error::Read { .. }));
 
-    model().save(dir.path()).unwrap();
+    model().save(dir.path(), SaveOptions::default()).unwrap();
     let weights = dir.path().join("model.safetensors");
     let whole = std::fs::read(&weights).unwrap();
     for length in [0, 4, 100, whole.len() - 1] {

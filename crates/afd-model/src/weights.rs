@@ -4,12 +4,13 @@ use afd_backend::Placement;
 use burn::{
     Tensor,
     module::{Param, ParamId},
-    tensor::{FloatDType, TensorData},
+    tensor::{DType, FloatDType, TensorData},
 };
+use half::{bf16, f16};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{DecoderConfig, Error, checkpoint::Checkpoint, families};
+use crate::{DecoderConfig, Error, checkpoint::Checkpoint, families, number::Number};
 
 /// How a parameter looks when nobody has trained it yet.
 #[derive(Debug, Clone, Copy)]
@@ -80,21 +81,33 @@ impl Weights<'_> {
         shape: [usize; R],
         init: Init,
     ) -> Result<Param<Tensor<R>>, Error> {
-        let values = match &self.source {
-            Source::Seed(seed) => draw(*seed, name, shape.iter().product(), init),
+        let data = match dtype {
+            FloatDType::BF16 => TensorData::new(self.values::<bf16>(name, &shape, init)?, shape),
+            FloatDType::F16 => TensorData::new(self.values::<f16>(name, &shape, init)?, shape),
+            _ => TensorData::new(self.values::<f32>(name, &shape, init)?, shape),
+        };
+        let options = (&self.placement.device, DType::from(dtype));
+        let tensor = Tensor::<R>::from_data(data, options);
+        Ok(Param::initialized(param_id(name), tensor).set_require_grad(true))
+    }
+
+    /// The numbers of a parameter in the type they are held in, so that no second copy of them is
+    /// made on the way to the device.
+    fn values<E: Number>(&self, name: &str, shape: &[usize], init: Init) -> Result<Vec<E>, Error> {
+        let drawn = |seed: u64| {
+            let values = draw(seed, name, shape.iter().product(), init);
+            values.into_iter().map(E::of).collect()
+        };
+        match &self.source {
+            Source::Seed(seed) => Ok(drawn(*seed)),
             Source::Checkpoint {
                 checkpoint,
                 fallback,
             } => match fallback {
-                Some((fresh, seed)) if *fresh == name && !checkpoint.has(name) => {
-                    draw(*seed, name, shape.iter().product(), init)
-                }
-                _ => checkpoint.read(&families::place(self.config, name, R), &shape)?,
+                Some((fresh, seed)) if *fresh == name && !checkpoint.has(name) => Ok(drawn(*seed)),
+                _ => checkpoint.read(&families::place(self.config, name, shape.len()), shape),
             },
-        };
-        let device = &self.placement.device;
-        let tensor = Tensor::<R>::from_data(TensorData::new(values, shape), device).cast(dtype);
-        Ok(Param::initialized(param_id(name), tensor).set_require_grad(true))
+        }
     }
 }
 
@@ -124,11 +137,11 @@ impl Weights<'_> {
 
 /// The identity of a parameter: a hash of its name, so that an optimiser's record finds
 /// it again in another process.
-fn param_id(name: &str) -> ParamId {
+pub(crate) fn param_id(name: &str) -> ParamId {
     ParamId::from(name_hash(name))
 }
 
-fn name_hash(name: &str) -> u64 {
+pub(crate) fn name_hash(name: &str) -> u64 {
     let hash = blake3::hash(name.as_bytes());
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&hash.as_bytes()[..8]);

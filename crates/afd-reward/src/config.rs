@@ -1,5 +1,6 @@
 //! What learning a reward model needs to know besides how to train.
 
+use afd_model::LoraConfig;
 use serde::{Deserialize, Serialize};
 
 /// The `[reward]` table, next to the keys of [`afd_train::TrainConfig`].
@@ -13,6 +14,9 @@ pub struct RewardConfig {
     pub max_length: usize,
     /// Share of the prompts whose pairs are kept for evaluation.
     pub eval_fraction: f64,
+    /// Train adapters and the `score` head on a frozen model; without it, every weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
 }
 
 /// How two answers become a loss.

@@ -7,7 +7,7 @@ use afd_data::{
     TokenRow, Tokenizer, epoch_plan, eval_batches,
     records::{PreferenceRow, read_jsonl},
 };
-use afd_model::SequenceClassifier;
+use afd_model::{Pretrained, SaveOptions, SequenceClassifier};
 use afd_stage::{StageContext, seed::derive};
 use afd_train::{Hooks, TrainConfig, evaluate, train};
 
@@ -16,8 +16,20 @@ use crate::{
     objective::{Pair, PairObjective},
 };
 
-/// Fits the decoder of `model` with a fresh `score` head to `pairs` ([`PreferenceRow`]s) and
-/// leaves a Hugging Face sequence classifier in the stage's directory.
+/// What a reward model starts from.
+#[derive(Debug, Clone, Copy)]
+pub struct RewardInputs<'a> {
+    /// The initial policy, a Hugging Face directory with tokenizer.
+    pub model: &'a Path,
+    /// What an adapter's files call it.
+    pub model_name: &'a str,
+    /// What it learns from: [`PreferenceRow`]s.
+    pub pairs: &'a Path,
+}
+
+/// Fits the decoder of `inputs.model` with a fresh `score` head to the pairs and leaves a Hugging
+/// Face sequence classifier in the stage's directory. With `config.lora` that is the model with its
+/// adapters merged, and the adapters themselves, as PEFT has them, are in `adapter/`.
 ///
 /// A share of the *prompts* is held out of the gradient; `summary.json` tells accuracy, AUC and
 /// loss there. With `load_best_model_at_end` the same pairs pick the step, which flatters
@@ -31,20 +43,30 @@ use crate::{
 pub fn run(
     config: &RewardConfig,
     train_config: &TrainConfig,
-    model: &Path,
-    pairs: &Path,
+    inputs: &RewardInputs<'_>,
     placement: &Placement,
+    save: SaveOptions,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let tokenizer = Tokenizer::load(model)?;
+    let tokenizer = Tokenizer::load(inputs.model)?;
     let seed = derive(ctx.seed(), "score", 0);
-    let load = |dir: &Path| {
-        let mut classifier = SequenceClassifier::load(dir, seed, &placement.for_training())?;
-        let on = train_config.gradient_checkpointing;
-        classifier.model.set_gradient_checkpointing(on);
-        Ok::<_, afd_model::Error>(classifier)
+    let mut classifier = match &config.lora {
+        None => SequenceClassifier::load(inputs.model, seed, &placement.for_training())?,
+        Some(lora) => SequenceClassifier::load(inputs.model, seed, placement)?.with_lora(
+            lora,
+            inputs.model_name,
+            derive(ctx.seed(), "lora", 0),
+        )?,
     };
-    let classifier = load(model)?;
+    let checkpointing = train_config.gradient_checkpointing;
+    classifier.model.set_gradient_checkpointing(checkpointing);
+    let (frozen, master) = (classifier.frozen(), placement.for_training());
+    let load = |dir: &Path| {
+        let frozen = frozen.as_ref();
+        let mut model = SequenceClassifier::load_checkpoint(frozen, dir, &master)?;
+        model.model.set_gradient_checkpointing(checkpointing);
+        Ok::<_, afd_model::Error>(model)
+    };
     let shape = classifier.model.config();
     shape.check_vocabulary(tokenizer.vocab_size())?;
     if config.max_length > shape.context() {
@@ -56,7 +78,7 @@ pub fn run(
     // Who reads scores from padded batches has to know what the padding is.
     let classifier = classifier.with_pad_token(tokenizer.pad_id());
 
-    let rows: Vec<PreferenceRow> = read_jsonl(pairs)?;
+    let rows: Vec<PreferenceRow> = read_jsonl(inputs.pairs)?;
     let total = rows.len();
     let (mut training, mut held_out) = (Vec::new(), Vec::new());
     for row in rows {
@@ -74,7 +96,7 @@ pub fn run(
     let usable = training.len() + held_out.len();
     if training.is_empty() || held_out.is_empty() {
         return Err(Error::TooFewPairs {
-            path: pairs.into(),
+            path: inputs.pairs.into(),
             usable,
             max_length: config.max_length,
         });
@@ -83,6 +105,7 @@ pub fn run(
         pairs,
         kind: config.objective,
         label_smoothing: config.label_smoothing,
+        seed: ctx.seed(),
     };
     let (training, held_out) = (objective(training), objective(held_out));
     let lengths = |objective: &PairObjective| -> Vec<usize> {
@@ -103,7 +126,7 @@ pub fn run(
     let batches = eval_batches(&lengths(&held_out), train_config.per_device_eval_batch_size);
     let hooks = Hooks {
         dir: ctx.dir(),
-        save: &|model: &SequenceClassifier, dir| Ok(model.save(dir)?),
+        save: &|model: &SequenceClassifier, dir| Ok(model.save_checkpoint(dir)?),
         load: &|dir| Ok(load(dir)?),
         log: &|step, values| Ok(ctx.metrics().log(step, values)?),
         resumed: &|step| Ok(ctx.metrics().truncate_after(step)?),
@@ -132,7 +155,10 @@ pub fn run(
         "eval_accuracy": mean("accuracy"),
         "eval_auc": origin_auc(&outcome.model, &held_out, &batches),
     });
-    outcome.model.save(ctx.dir())?;
+    drop(frozen);
+    outcome
+        .model
+        .save_trained(inputs.model, placement, save, ctx.dir())?;
     tokenizer.save(ctx.dir())?;
     ctx.write("summary.json", format!("{summary:#}\n").as_bytes())?;
     Ok(())

@@ -4,7 +4,8 @@
 //! more demonstration-like.
 
 use afd_data::TokenRow;
-use afd_model::{Sequence, SequenceClassifier};
+use afd_model::{Pretrained, Sequence, SequenceClassifier};
+use afd_stage::seed::derive;
 use afd_train::{Loss, Objective};
 use burn::{Tensor, tensor::activation::log_sigmoid};
 
@@ -64,6 +65,8 @@ pub struct PairObjective {
     pub kind: ObjectiveKind,
     /// Its `ε`.
     pub label_smoothing: f64,
+    /// What the dropout of adapters is drawn from.
+    pub seed: u64,
 }
 
 impl PairObjective {
@@ -96,8 +99,10 @@ impl Objective<SequenceClassifier> for PairObjective {
         (pair.chosen.ids.len() + pair.rejected.ids.len()) as u64
     }
 
-    fn loss(&self, model: &SequenceClassifier, examples: &[usize]) -> Loss {
-        let (chosen, rejected) = self.logits(model, examples);
+    fn loss(&self, model: &SequenceClassifier, examples: &[usize], draw: Option<u64>) -> Loss {
+        let draw = draw.map(|draw| derive(self.seed, "dropout", draw));
+        let model = model.clone().with_dropout(draw);
+        let (chosen, rejected) = self.logits(&model, examples);
         let margin = chosen.clone() - rejected.clone();
         let right = margin.clone().greater_scalar(0.0).int().sum();
         let loss = match self.kind {

@@ -1,5 +1,6 @@
 //! What SFT needs to know besides how to train.
 
+use afd_model::LoraConfig;
 use serde::{Deserialize, Serialize};
 
 /// The `[sft]` table, next to the keys of [`afd_train::TrainConfig`].
@@ -11,4 +12,7 @@ pub struct SftConfig {
     pub max_length: usize,
     /// Put examples of similar length into one batch, which saves padding.
     pub group_by_length: bool,
+    /// Train adapters on a frozen model; without it, every weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
 }

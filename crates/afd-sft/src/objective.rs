@@ -1,7 +1,8 @@
 //! Negative log-likelihood of answers.
 
 use afd_data::TokenRow;
-use afd_model::{CausalLm, Sequence, Side};
+use afd_model::{CausalLm, Pretrained, Sequence, Side};
+use afd_stage::seed::derive;
 use afd_train::{Loss, Objective};
 
 /// Forward KL to the demonstrator, up to its entropy.
@@ -16,6 +17,8 @@ use afd_train::{Loss, Objective};
 pub struct NegativeLogLikelihood {
     /// The demonstrations.
     pub rows: Vec<TokenRow>,
+    /// What the dropout of adapters is drawn from.
+    pub seed: u64,
 }
 
 impl NegativeLogLikelihood {
@@ -37,8 +40,10 @@ impl Objective<CausalLm> for NegativeLogLikelihood {
         self.rows[example].ids.len() as u64
     }
 
-    fn loss(&self, model: &CausalLm, examples: &[usize]) -> Loss {
+    fn loss(&self, model: &CausalLm, examples: &[usize], draw: Option<u64>) -> Loss {
         let sequences: Vec<_> = examples.iter().map(|&i| self.sequence(i)).collect();
+        let draw = draw.map(|draw| derive(self.seed, "dropout", draw));
+        let model = model.clone().with_dropout(draw);
         Loss {
             sum: model.log_probs(&sequences, Side::Right).sum().neg(),
             metrics: Vec::new(),

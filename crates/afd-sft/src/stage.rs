@@ -7,8 +7,8 @@ use afd_data::{
     TokenRow, Tokenizer, epoch_plan, eval_batches,
     records::{Example, read_jsonl},
 };
-use afd_model::CausalLm;
-use afd_stage::StageContext;
+use afd_model::{CausalLm, Pretrained, SaveOptions};
+use afd_stage::{StageContext, seed::derive};
 use afd_train::{Hooks, Outcome, TrainConfig, train};
 
 use crate::{Error, NegativeLogLikelihood, SftConfig};
@@ -18,13 +18,17 @@ use crate::{Error, NegativeLogLikelihood, SftConfig};
 pub struct SftInputs<'a> {
     /// The initial policy, a Hugging Face directory with tokenizer.
     pub model: &'a Path,
+    /// What an adapter's files call it.
+    pub model_name: &'a str,
     /// Demonstrations to train on: [`Example`] rows.
     pub demonstrations: &'a Path,
     /// Demonstrations to evaluate on.
     pub validation: &'a Path,
 }
 
-/// Fine-tunes `inputs.model` and leaves a Hugging Face directory in the stage's directory.
+/// Fine-tunes `inputs.model` and leaves a Hugging Face directory in the stage's directory. With
+/// `config.lora` that is the model with its adapters merged, and the adapters themselves, as PEFT
+/// has them, are in `adapter/`.
 ///
 /// # Errors
 /// On unreadable inputs, a tokenizer that does not fit the model, no usable example, and a
@@ -34,10 +38,17 @@ pub fn run(
     train_config: &TrainConfig,
     inputs: &SftInputs<'_>,
     placement: &Placement,
+    save: SaveOptions,
     ctx: &StageContext,
 ) -> Result<(), Error> {
     let tokenizer = Tokenizer::load(inputs.model)?;
-    let model = CausalLm::load(inputs.model, &placement.for_training())?;
+    let model = match &config.lora {
+        None => CausalLm::load(inputs.model, &placement.for_training())?,
+        Some(lora) => {
+            let seed = derive(ctx.seed(), "lora", 0);
+            CausalLm::load(inputs.model, placement)?.with_lora(lora, inputs.model_name, seed)?
+        }
+    };
     model.config().check_vocabulary(tokenizer.vocab_size())?;
     let mut too_long = 0;
     let mut rows = |path: &Path| -> Result<NegativeLogLikelihood, Error> {
@@ -51,7 +62,8 @@ pub fn run(
                 max_length: config.max_length,
             });
         }
-        Ok(NegativeLogLikelihood { rows })
+        let seed = ctx.seed();
+        Ok(NegativeLogLikelihood { rows, seed })
     };
     let (training, validation) = (rows(inputs.demonstrations)?, rows(inputs.validation)?);
     let outcome = train_model(
@@ -63,7 +75,9 @@ pub fn run(
         placement,
         ctx,
     )?;
-    outcome.model.save(ctx.dir())?;
+    outcome
+        .model
+        .save_trained(inputs.model, placement, save, ctx.dir())?;
     tokenizer.save(ctx.dir())?;
     let summary = serde_json::json!({
         "examples": training.rows.len(),
@@ -117,8 +131,9 @@ pub fn train_model(
     }
     let checkpointing = train_config.gradient_checkpointing;
     model.model.set_gradient_checkpointing(checkpointing);
+    let (frozen, placement) = (model.frozen(), placement.for_training());
     let load = |dir: &Path| {
-        let mut model = CausalLm::load(dir, &placement.for_training())?;
+        let mut model = CausalLm::load_checkpoint(frozen.as_ref(), dir, &placement)?;
         model.model.set_gradient_checkpointing(checkpointing);
         Ok::<_, afd_model::Error>(model)
     };
@@ -142,7 +157,7 @@ pub fn train_model(
     );
     let hooks = Hooks {
         dir: ctx.dir(),
-        save: &|model: &CausalLm, dir| Ok(model.save(dir)?),
+        save: &|model: &CausalLm, dir| Ok(model.save_checkpoint(dir)?),
         load: &|dir| Ok(load(dir)?),
         log: &|step, values| Ok(ctx.metrics().log(step, values)?),
         resumed: &|step| Ok(ctx.metrics().truncate_after(step)?),

@@ -15,7 +15,10 @@ pub trait Objective<M> {
     fn tokens(&self, example: usize) -> u64;
 
     /// The summed loss of some examples.
-    fn loss(&self, model: &M, examples: &[usize]) -> Loss;
+    ///
+    /// In training `draw` is the number of this call over the whole training, for an objective
+    /// that draws (dropout) to draw from; in evaluation it is none, and nothing is to be drawn.
+    fn loss(&self, model: &M, examples: &[usize], draw: Option<u64>) -> Loss;
 }
 
 /// A summed loss, and whatever else the forward pass tells.

@@ -73,7 +73,7 @@ impl Objective<Line> for Squares {
         1
     }
 
-    fn loss(&self, model: &Line, examples: &[usize]) -> Loss {
+    fn loss(&self, model: &Line, examples: &[usize], _draw: Option<u64>) -> Loss {
         let column = |f: fn(&(f32, f32, f64)) -> f32| {
             let values: Vec<f32> = examples.iter().map(|&i| f(&self.0[i])).collect();
             Tensor::<1>::from_data(values.as_slice(), &test_device())

@@ -239,7 +239,7 @@ pub fn evaluate<M, O: Objective<M>>(
 ) -> Vec<(String, f64)> {
     let mut sums = Vec::new();
     for batch in batches {
-        let loss = objective.loss(model, batch);
+        let loss = objective.loss(model, batch, None);
         let weight = batch.iter().map(|&i| objective.weight(i)).sum();
         let value = f64::from(loss.sum.into_scalar::<f32>());
         add_up(&mut sums, named(value, weight, loss.metrics));
@@ -280,8 +280,10 @@ fn accumulate<M: Module, O: Objective<M>>(
     }
     let mut accumulator = GradientsAccumulator::new();
     let mut sums = Vec::new();
-    for batch in micro_batches {
-        let loss = objective.loss(model, batch);
+    for (index, batch) in micro_batches.iter().enumerate() {
+        // Steps of an epoch may differ in their number of micro-batches, but not by so much.
+        let draw = (step << 20) + index as u64;
+        let loss = objective.loss(model, batch, Some(draw));
         let value = f64::from(loss.sum.clone().into_scalar::<f32>());
         if !value.is_finite() {
             return Err(Error::NonFinite {

@@ -8,7 +8,8 @@ use afd_eval::EvalInputs;
 use afd_model::Scorer;
 use afd_policy::{best_of_n, sample};
 use afd_reward::{
-    ClassifierScorer, closed_form, learn,
+    ClassifierScorer, closed_form,
+    learn::{self, RewardInputs},
     pairs::{self, PairInputs, PairSource},
     score,
 };
@@ -73,15 +74,18 @@ impl Stages<'_> {
     pub(crate) fn sft(&self, initial: &Artifact, data: &Artifact) -> Result<Artifact, Stopped> {
         let (sft, train) = &self.config.sft;
         // Training holds f32 weights whatever `precision.params` says.
-        let key = (sft, train, self.config.precision.compute);
+        let model = &self.config.model;
+        let saved = (model.save_dtype, &model.max_shard_size);
+        let key = (sft, train, self.config.precision.compute, saved);
         self.steps
             .stage(self.run, "sft", &key, &[initial, data], |ctx| {
                 let inputs = SftInputs {
                     model: initial.path(),
+                    model_name: &model.path.to_string_lossy(),
                     demonstrations: &data.file("sft.jsonl"),
                     validation: &data.file("validation.jsonl"),
                 };
-                afd_sft::run(sft, train, &inputs, self.placement, ctx)
+                afd_sft::run(sft, train, &inputs, self.placement, model.save(), ctx)
             })
     }
 
@@ -144,11 +148,17 @@ impl Stages<'_> {
         pairs: &Artifact,
     ) -> Result<Artifact, Stopped> {
         let (reward, train) = &self.config.reward;
-        let key = (reward, train, self.config.precision.compute);
+        let model = &self.config.model;
+        let saved = (model.save_dtype, &model.max_shard_size);
+        let key = (reward, train, self.config.precision.compute, saved);
         let (name, inputs) = (format!("reward/{name}"), [initial, pairs]);
         self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
-            let pairs = pairs.file(pairs::PAIRS);
-            learn::run(reward, train, initial.path(), &pairs, self.placement, ctx)
+            let inputs = RewardInputs {
+                model: initial.path(),
+                model_name: &model.path.to_string_lossy(),
+                pairs: &pairs.file(pairs::PAIRS),
+            };
+            learn::run(reward, train, &inputs, self.placement, model.save(), ctx)
         })
     }
 

@@ -15,6 +15,7 @@ mod qwen;
 
 use std::path::Path;
 
+use afd_backend::Dtype;
 use serde_json::{Map, Value, json};
 
 use crate::{DecoderConfig, Error, Family, Head, place::Place};
@@ -147,7 +148,7 @@ pub(crate) fn from_json(
 }
 
 /// The `config.json` of a model, in the dialect of transformers 4.
-pub(crate) fn to_json(config: &DecoderConfig, head: Head) -> Value {
+pub(crate) fn to_json(config: &DecoderConfig, head: Head, dtype: Dtype) -> Value {
     let names = NAMES.iter().find(|names| names.family == config.family);
     let (model_type, architecture) = match (names, head) {
         (Some(names), Head::LanguageModel) => (names.model_type, names.language_model),
@@ -168,7 +169,11 @@ pub(crate) fn to_json(config: &DecoderConfig, head: Head) -> Value {
         "pad_token_id": config.pad_token_id,
         "bos_token_id": config.bos_token_id,
         "eos_token_id": eos,
-        "torch_dtype": "float32",
+        "torch_dtype": match dtype {
+            Dtype::F32 => "float32",
+            Dtype::Bf16 => "bfloat16",
+            Dtype::F16 => "float16",
+        },
         "use_cache": true,
     });
     if head == Head::Score {

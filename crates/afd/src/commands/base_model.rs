@@ -11,7 +11,7 @@ use afd_data::{
     records::{Example, JsonlWriter, read_jsonl},
     world::World,
 };
-use afd_model::{CausalLm, DecoderConfig};
+use afd_model::{CausalLm, DecoderConfig, Pretrained, SaveOptions};
 use afd_sft::{NegativeLogLikelihood, train_model};
 use afd_stage::{RunDir, seed::derive};
 use rand::SeedableRng;
@@ -83,13 +83,14 @@ pub(crate) fn run(config: &Path, output: &Path, run_dir: &Path) -> Result<(), Er
                 .iter()
                 .filter_map(|e| TokenRow::text(&tokenizer, &text(e), sft.max_length).transpose())
                 .collect::<Result<_, _>>()?;
-            Ok(NegativeLogLikelihood { rows })
+            let seed = ctx.seed();
+            Ok(NegativeLogLikelihood { rows, seed })
         };
         let config = shape(&recipe.shape, &tokenizer);
         let model = CausalLm::init(config, derive(ctx.seed(), "init", 0), &placement)?;
         let (training, validation) = (rows("train")?, rows("validation")?);
         let outcome = train_model(model, &training, &validation, sft, train, &placement, ctx)?;
-        outcome.model.save(ctx.dir())?;
+        outcome.model.save(ctx.dir(), SaveOptions::default())?;
         tokenizer.save(ctx.dir())?;
         let summary = serde_json::json!({
             "dialogues": training.rows.len(),

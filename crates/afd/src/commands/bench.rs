@@ -169,6 +169,7 @@ fn measure(args: &BenchArgs, variant: &Variant) -> Result<Measured, Error> {
     let steps = WARM_UP + args.steps.get();
     let objective = NegativeLogLikelihood {
         rows: rows(batch * steps),
+        seed: 0,
     };
     let plan = |_| -> Vec<Vec<Vec<usize>>> {
         let step = |step: usize| vec![(step * batch..(step + 1) * batch).collect()];

@@ -9,12 +9,14 @@ mod problem;
 mod recipe;
 mod rules;
 mod sections;
+mod size;
 
 use std::path::{Path, PathBuf};
 
-use afd_backend::Precision;
+use afd_backend::{Dtype, Precision};
 use afd_data::{PrepareConfig, ReadOptions, SplitCaps, SplitFractions};
 use afd_eval::EvalConfig;
+use afd_model::SaveOptions;
 use afd_policy::{BestOfNConfig, SampleConfig};
 use afd_reward::RewardConfig;
 use afd_sft::SftConfig;
@@ -25,6 +27,7 @@ pub(crate) use layers::{Layers, Overrides};
 pub(crate) use problem::ConfigError;
 pub(crate) use recipe::Recipe;
 use sections::Sections;
+pub(crate) use size::Size;
 
 /// A run, ready to start.
 #[derive(Debug, Clone)]
@@ -54,6 +57,20 @@ pub(crate) struct Config {
 pub(crate) struct ModelConfig {
     /// The initial policy: a Hugging Face directory.
     pub(crate) path: PathBuf,
+    /// What trained weights are stored in.
+    pub(crate) save_dtype: Dtype,
+    /// Largest file of weights.
+    pub(crate) max_shard_size: Size,
+}
+
+impl ModelConfig {
+    /// How trained weights are written.
+    pub(crate) fn save(&self) -> SaveOptions {
+        SaveOptions {
+            dtype: self.save_dtype,
+            max_shard_size: self.max_shard_size.bytes(),
+        }
+    }
 }
 
 /// The `[data]` table, next to the keys of [`ReadOptions`].

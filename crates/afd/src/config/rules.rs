@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use afd_backend::{Dtype, Precision};
-use afd_model::{DecoderConfig, Head};
+use afd_model::{DecoderConfig, Head, LoraConfig};
 
 use super::{Config, DataSource, Golden};
 
@@ -22,6 +22,11 @@ impl Config {
         ] {
             for (key, rule) in found {
                 rules.add(&format!("{section}.{key}"), format!("must be {rule}"));
+            }
+        }
+        for (section, lora) in [("sft", &self.sft.0.lora), ("reward", &self.reward.0.lora)] {
+            for (key, rule) in lora.iter().flat_map(LoraConfig::problems) {
+                rules.add(&format!("{section}.lora.{key}"), format!("must be {rule}"));
             }
         }
         self.check_precision(&mut rules);

@@ -107,6 +107,52 @@ fn kills_at_arbitrary_moments_change_nothing() {
 }
 
 #[test]
+fn adapters_are_resumed_like_whole_models() {
+    let lora = format!(
+        "{LONGER}
+[sft.lora]
+r = 4
+lora_alpha = 8
+lora_dropout = 0.1
+target_modules = \"all-linear\"
+[reward.lora]
+r = 4
+lora_alpha = 8
+lora_dropout = 0.1
+target_modules = [\"q_proj\", \"v_proj\"]
+"
+    );
+    let whole = Run::new(&lora);
+    whole.pipeline(&[]).succeeds();
+    let run = Run::new(&lora);
+    for moment in ["sft/checkpoint-4", "reward__init-sft/checkpoint-4"] {
+        let mut child = start(&run);
+        wait_for(&run.file(".scratch").join(moment), &mut child);
+        kill(child);
+    }
+    run.pipeline(&[]).succeeds();
+    assert_eq!(run.summary(), whole.summary());
+    // A checkpoint is what trains: adapters, and the optimiser's state of them.
+    let size = |path: &Path| fs::metadata(path).unwrap().len();
+    let weights = size(&run.file("sft/model.safetensors"));
+    let mut entries = fs::read_dir(run.file("sft")).unwrap();
+    let checkpoint = entries.find_map(|entry| {
+        let path = entry.unwrap().path();
+        path.join("optimizer.bpk").exists().then_some(path)
+    });
+    let checkpoint = checkpoint.unwrap();
+    for file in ["adapter_model.safetensors", "optimizer.bpk"] {
+        let bytes = size(&checkpoint.join(file));
+        assert!(bytes * 4 < weights, "{file}: {bytes} of {weights} bytes");
+    }
+    for stage in ["sft", "reward/init-sft"] {
+        let config = run.file(stage).join("adapter/adapter_config.json");
+        let config = fs::read_to_string(config).unwrap();
+        assert!(config.contains("\"peft_type\": \"LORA\""), "{config}");
+    }
+}
+
+#[test]
 fn a_run_has_one_process_at_a_time() {
     let run = Run::new(LONGER);
     let mut first = start(&run);

@@ -1,0 +1,200 @@
+//! What language models and reward models have in common: files, and adapters.
+
+use std::path::Path;
+
+use afd_backend::Placement;
+use burn::module::Module;
+
+use crate::{Decoder, DecoderConfig, Error, Head, LoraConfig, SaveOptions, lora, peft, save::save};
+
+/// A decoder with a head, which comes from a Hugging Face directory and goes to one.
+pub trait Pretrained: Module {
+    /// What stands on the decoder.
+    const HEAD: Head;
+
+    /// Reads a directory that [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or a tensor does not have the shape
+    /// `config.json` asks for.
+    fn read(dir: &Path, placement: &Placement) -> Result<Self, Error>;
+
+    /// The decoder.
+    fn decoder(&self) -> &Decoder;
+
+    /// The decoder.
+    fn decoder_mut(&mut self) -> &mut Decoder;
+
+    /// The shape of the decoder.
+    fn config(&self) -> &DecoderConfig {
+        self.decoder().config()
+    }
+
+    /// Writes `config.json` and the weights into `dir`, in one file or in several with an index,
+    /// and for a language model `generation_config.json`. Adapters are merged.
+    ///
+    /// # Errors
+    /// When `dir` cannot be written; no half-written file is left.
+    fn save(&self, dir: &Path, options: SaveOptions) -> Result<(), Error> {
+        let config = self.config();
+        let json = config.to_json(Self::HEAD, options.dtype);
+        crate::write_json(&dir.join("config.json"), &json)?;
+        if Self::HEAD == Head::LanguageModel {
+            let json = config.generation_json();
+            crate::write_json(&dir.join("generation_config.json"), &json)?;
+        }
+        save(self, self.decoder(), dir, options)
+    }
+
+    /// The same model, frozen, with fresh adapters that change nothing yet. Each depends on `seed`
+    /// and the name of its layer alone. `base` is what an adapter's files call the model.
+    ///
+    /// The frozen weights are shared with every clone of the model, not copied.
+    ///
+    /// # Errors
+    /// [`Error::Lora`] on a value out of range or a name that fits no module.
+    ///
+    /// # Panics
+    /// When the model has adapters already.
+    fn with_lora(self, config: &LoraConfig, base: &str, seed: u64) -> Result<Self, Error> {
+        assert!(
+            self.decoder().adapters().is_none(),
+            "the model has adapters"
+        );
+        let shape = self.config().clone();
+        let mut model = lora::attach(self, &shape, config, seed)?;
+        model
+            .decoder_mut()
+            .set_adapters(Some((config.clone(), base.to_owned())));
+        Ok(model)
+    }
+
+    /// The same model, frozen, with the adapters in `dir`, which PEFT or
+    /// [`save_adapter`](Self::save_adapter) wrote.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, a tensor does not fit this model, or the adapters are of
+    /// a kind other than LoRA or use an option of PEFT's that changes the base.
+    ///
+    /// # Panics
+    /// When the model has adapters already.
+    fn with_adapter(self, dir: &Path) -> Result<Self, Error> {
+        assert!(
+            self.decoder().adapters().is_none(),
+            "the model has adapters"
+        );
+        let shape = self.config().clone();
+        let (mut model, config, base) = peft::load(self, &shape, dir)?;
+        model.decoder_mut().set_adapters(Some((config, base)));
+        Ok(model)
+    }
+
+    /// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`, in f32.
+    ///
+    /// # Errors
+    /// When `dir` cannot be written.
+    ///
+    /// # Panics
+    /// When the model has no adapters.
+    fn save_adapter(&self, dir: &Path) -> Result<(), Error> {
+        let (lora, base) = self.decoder().adapters().expect("a model with adapters");
+        peft::save(self, self.decoder(), Self::HEAD, (lora, base), dir)
+    }
+
+    /// The same model without adapters, which are added to the weights.
+    #[must_use]
+    fn merge_and_unload(mut self) -> Self {
+        lora::detach(self.decoder_mut(), true);
+        self.decoder_mut().set_adapters(None);
+        self
+    }
+
+    /// The same model without adapters, as it was before it had them, but for the modules that
+    /// were trained in full.
+    #[must_use]
+    fn unload(mut self) -> Self {
+        lora::detach(self.decoder_mut(), false);
+        self.decoder_mut().set_adapters(None);
+        self
+    }
+
+    /// The same model whose adapters, if it has any, are left out: with policy and reference of
+    /// one base, this is the reference, on the same memory.
+    #[must_use]
+    fn without_adapters(mut self) -> Self {
+        self.decoder_mut().set_adapters_off(true);
+        self
+    }
+
+    /// The same model for one training step: adapters with dropout draw from `seed`, by `None` they
+    /// see everything.
+    #[must_use]
+    fn with_dropout(mut self, seed: Option<u64>) -> Self {
+        self.decoder_mut().set_dropout(seed);
+        self
+    }
+
+    /// Writes what training changes: the adapters if there are any, otherwise the whole model.
+    ///
+    /// # Errors
+    /// When `dir` cannot be written.
+    fn save_checkpoint(&self, dir: &Path) -> Result<(), Error> {
+        match self.decoder().adapters() {
+            Some(_) => self.save_adapter(dir),
+            None => self.save(dir, SaveOptions::default()),
+        }
+    }
+
+    /// The model that adapters are on, without them; none if there are no adapters. It shares its
+    /// memory with this one.
+    fn frozen(&self) -> Option<Self> {
+        self.decoder().adapters()?;
+        Some(self.clone().unload())
+    }
+
+    /// The model that [`save_checkpoint`](Self::save_checkpoint) wrote into `dir`; `frozen` is what
+    /// its adapters are on, if it has any.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged.
+    fn load_checkpoint(
+        frozen: Option<&Self>,
+        dir: &Path,
+        placement: &Placement,
+    ) -> Result<Self, Error> {
+        match frozen {
+            Some(frozen) => frozen.clone().with_adapter(dir),
+            None => Self::read(dir, placement),
+        }
+    }
+
+    /// Writes a trained model into `dir`: the whole of it. If it has adapters, they go into
+    /// `dir/adapter`, and what they make of the model in the directory `base` into `dir`: merged
+    /// into the weights as they are on disk, not as the device held them in training.
+    ///
+    /// # Errors
+    /// When `dir` cannot be written, or `base` not be read again.
+    fn save_trained(
+        self,
+        base: &Path,
+        placement: &Placement,
+        options: SaveOptions,
+        dir: &Path,
+    ) -> Result<(), Error> {
+        if self.decoder().adapters().is_none() {
+            return self.save(dir, options);
+        }
+        let adapter = dir.join(ADAPTER);
+        std::fs::create_dir_all(&adapter).map_err(|source| Error::Write {
+            path: adapter.clone(),
+            source,
+        })?;
+        self.save_adapter(&adapter)?;
+        drop(self);
+        let base = Self::read(base, &placement.for_training())?;
+        base.with_adapter(&adapter)?.save(dir, options)
+    }
+}
+
+/// Where a trained model has its adapters, within its directory.
+const ADAPTER: &str = "adapter";
