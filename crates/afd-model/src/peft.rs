@@ -91,6 +91,16 @@ pub fn is_adapter(dir: &Path) -> bool {
     dir.join(CONFIG).exists() && !dir.join("config.json").exists()
 }
 
+/// The name of the model that the adapter in `dir` is on, if its files tell.
+///
+/// # Errors
+/// When `adapter_config.json` is missing or malformed.
+pub fn adapter_base(dir: &Path) -> Result<Option<String>, Error> {
+    let json: Map<String, Value> = crate::read_json(&dir.join(CONFIG))?;
+    let name = json.get("base_model_name_or_path").and_then(Value::as_str);
+    Ok(name.filter(|name| !name.is_empty()).map(str::to_owned))
+}
+
 /// Hangs the adapters in `dir` on the frozen `module`.
 pub(crate) fn load<M: Module>(
     module: M,

@@ -171,12 +171,22 @@ const BLOCK: usize = 32;
 /// Rows of `width` become columns of `out`, whose rows are `stride` long.
 fn transpose_into<E: Number>(values: &[f32], width: usize, out: &mut [E], stride: usize) {
     let rows = values.len() / width;
+    // By way of a block of its own: rows a power of two apart share their place in a cache.
+    let mut block = [[E::default(); BLOCK]; BLOCK];
     for row0 in (0..rows).step_by(BLOCK) {
+        let height = BLOCK.min(rows - row0);
         for column0 in (0..width).step_by(BLOCK) {
-            for column in column0..(column0 + BLOCK).min(width) {
-                for row in row0..(row0 + BLOCK).min(rows) {
-                    out[column * stride + row] = E::of(values[row * width + column]);
+            let breadth = BLOCK.min(width - column0);
+            for row in 0..height {
+                let start = (row0 + row) * width + column0;
+                let values = &values[start..start + breadth];
+                for (column, value) in block.iter_mut().zip(values) {
+                    column[row] = E::of(*value);
                 }
+            }
+            for (column, block) in block[..breadth].iter().enumerate() {
+                let start = (column0 + column) * stride + row0;
+                out[start..start + height].copy_from_slice(&block[..height]);
             }
         }
     }

@@ -5,6 +5,8 @@ use std::{fmt, num::NonZeroUsize, path::PathBuf, str::FromStr};
 use afd_backend::{DeviceError, Dtype, Placement, Precision};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::Size;
+
 /// Aligns language models from demonstrations.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
@@ -40,6 +42,8 @@ pub(crate) enum Command {
         /// The run's directory.
         run_dir: PathBuf,
     },
+    /// Write a trained model as transformers, vLLM or PEFT load it, with its card.
+    Export(ExportArgs),
     /// What this build and this machine can do.
     Doctor(DoctorArgs),
     /// Measure training, scoring and sampling of a random model, variants side by side.
@@ -56,6 +60,36 @@ pub(crate) enum Command {
         #[arg(long, default_value = "runs/base-model")]
         run_dir: PathBuf,
     },
+}
+
+/// What is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// The whole model, adapters merged, for transformers, vLLM and what converts from them.
+    Hf,
+    /// The adapters alone, for PEFT.
+    Peft,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// A stage of a run, such as runs/quickstart/sft; or any directory of a model or an adapter.
+    pub(crate) from: PathBuf,
+    /// What to write.
+    #[arg(long, value_enum)]
+    pub(crate) to: ExportFormat,
+    /// The new directory.
+    #[arg(long)]
+    pub(crate) output: PathBuf,
+    /// The model an adapter is on, where its files name none or another.
+    #[arg(long)]
+    pub(crate) base: Option<PathBuf>,
+    /// What weights are stored in: f32, bf16 or f16.
+    #[arg(long, value_parser = dtype, default_value = "f32")]
+    pub(crate) save_dtype: Dtype,
+    /// Largest file of weights.
+    #[arg(long, default_value = "5GB")]
+    pub(crate) max_shard_size: Size,
 }
 
 #[derive(Debug, Args)]

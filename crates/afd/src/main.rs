@@ -3,6 +3,7 @@
 //! Start with `pipeline.rs`, which is the method on a page.
 
 mod args;
+mod card;
 mod commands;
 mod config;
 mod error;
@@ -62,6 +63,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Chat(args) => commands::chat::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Report { run_dir } => commands::report::run(&run_dir),
+        Command::Export(args) => commands::export::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::BaseModel {

@@ -5,6 +5,7 @@ pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod check;
 pub(crate) mod doctor;
+pub(crate) mod export;
 pub(crate) mod generate;
 mod json_rows;
 pub(crate) mod logprobs;

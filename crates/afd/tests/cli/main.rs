@@ -7,6 +7,7 @@ mod chat;
 mod config_faults;
 mod data_faults;
 mod devices;
+mod export;
 mod judge;
 mod model_faults;
 mod pipeline;
