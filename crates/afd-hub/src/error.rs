@@ -106,7 +106,7 @@ pub enum Error {
     },
 
     /// An answer came that says neither yes nor no.
-    #[error("{host} answered {status} when asked for {what}; {}", later(*.status))]
+    #[error("{host} answered {status} when asked for {what}; {}", remedy(*.status))]
     Status {
         /// The host.
         host: String,
@@ -223,14 +223,14 @@ impl Error {
 }
 
 /// What to do about a status.
-fn later(status: u16) -> &'static str {
+fn remedy(status: u16) -> &'static str {
     match status {
         429 => {
             "it wants fewer requests: wait some minutes and run the same command again, with a \
              token in HF_TOKEN if there is none"
         }
         500..=599 => "that is its own trouble: wait and run the same command again",
-        _ => "check HF_ENDPOINT",
+        _ => "run the same command again, and check HF_ENDPOINT if it stays so",
     }
 }
 
