@@ -25,7 +25,8 @@ impl Artifact {
         }
     }
 
-    /// The stage's name, or the path that was given to [`source_artifact`].
+    /// The stage's name, the path that was given to [`source_artifact`], or the name that was
+    /// given to [`source_files`].
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -72,6 +73,36 @@ pub fn source_artifact(path: &Path) -> Result<Artifact, Error> {
         name: path.display().to_string(),
         path: path.to_path_buf(),
         fingerprint,
+        environment: None,
+    })
+}
+
+/// As [`source_artifact`] for some `files` of a directory, under a `name` that says where they are
+/// from. The fingerprint is that of a directory which holds these files and no others.
+///
+/// For directories that others write to as well, such as a shared cache of models: what they put
+/// beside the files changes nothing.
+///
+/// # Errors
+///
+/// [`Error::Io`], naming the file, when it is missing or unreadable.
+pub fn source_files(name: &str, dir: &Path, files: &[String]) -> Result<Artifact, Error> {
+    let mut records = Vec::new();
+    for file in files {
+        let path = dir.join(file);
+        records.push(FileRecord {
+            path: file.clone(),
+            bytes: std::fs::metadata(&path)
+                .map_err(Error::io("read", &path))?
+                .len(),
+            blake3: hash_file(&path)?,
+        });
+    }
+    records.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Artifact {
+        name: name.to_owned(),
+        path: dir.to_path_buf(),
+        fingerprint: fingerprint(&records),
         environment: None,
     })
 }
@@ -204,6 +235,20 @@ mod tests {
         ] {
             assert_ne!(here, print_of(&other));
         }
+    }
+
+    #[test]
+    fn some_files_of_a_directory_count_as_if_they_were_alone() {
+        let alone = print_of(&tree(&[("a", "1"), ("b", "2")]));
+        let shared = tree(&[("a", "1"), ("b", "2"), ("c", "3"), ("x/d", "4")]);
+        let files = ["b".to_owned(), "a".to_owned()];
+        let artifact = source_files("org/name@1", shared.path(), &files).unwrap();
+        assert_eq!(artifact.fingerprint(), alone);
+        assert_eq!(artifact.name(), "org/name@1");
+        assert_eq!(artifact.path(), shared.path());
+
+        let missing = source_files("n", shared.path(), &["gone".to_owned()]).unwrap_err();
+        assert!(missing.to_string().contains("gone`: it does not exist"));
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //!
 //! Main items: [`RunDir`] holds a run, [`StageContext`] is what a stage's function works with,
 //! [`Artifact`] is what it leaves and what the next stage takes, [`source_artifact`] makes an input
-//! of a file from elsewhere, [`Metrics`] records curves, [`Observer`] hears what happens,
+//! of a file from elsewhere and [`source_files`] of some in a directory, [`Metrics`] records curves, [`Observer`] hears what happens,
 //! [`seed::derive`] gives each use of randomness its own seed and [`fs`] writes files atomically.
 //!
 //! # Example
@@ -77,7 +77,7 @@ mod run;
 mod scratch;
 pub mod seed;
 
-pub use artifact::{Artifact, source_artifact};
+pub use artifact::{Artifact, source_artifact, source_files};
 pub use context::StageContext;
 pub use cost::{Cost, peak_memory_bytes};
 pub use error::{Error, StageError};
