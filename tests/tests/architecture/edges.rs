@@ -21,16 +21,20 @@ const EVERYTHING: &[&str] = &[
     "afd-reward",
     "afd-policy",
     "afd-eval",
+    "afd-hub",
     "afd",
 ];
 
 /// Crates that must compile, and be understood, without Burn.
-const WITHOUT_BURN: &[&str] = &["afd-stage", "afd-data", "xtask"];
+const WITHOUT_BURN: &[&str] = &["afd-stage", "afd-data", "afd-hub", "xtask"];
+
+/// The one crate that opens network connections, and what opens them.
+const NETWORK: (&str, &[&str]) = ("afd-hub", &["ureq", "reqwest", "hyper", "hf-hub", "curl"]);
 
 /// The crates of ours that a crate may use; none for a crate that is not in the table.
 fn may_use(name: &str) -> Option<&'static [&'static str]> {
     match name {
-        "afd-stage" | "afd-backend" | "xtask" => Some(&[]),
+        "afd-stage" | "afd-backend" | "afd-hub" | "xtask" => Some(&[]),
         "afd-data" => Some(&["afd-stage"]),
         "afd-model" | "afd-train" => Some(&["afd-backend"]),
         "afd-sft" | "afd-reward" | "afd-policy" | "afd-eval" => Some(LIBRARIES),
@@ -79,6 +83,20 @@ fn forbidden_burn(from: &Crate) -> Vec<String> {
         .collect()
 }
 
+fn forbidden_network(from: &Crate) -> Vec<String> {
+    let (owner, clients) = NETWORK;
+    let found = from.dependencies.iter();
+    found
+        .filter(|to| from.name != owner && clients.contains(&to.name.as_str()))
+        .map(|to| {
+            format!(
+                "{} may not use {}: only {owner} opens network connections",
+                from.name, to.name
+            )
+        })
+        .collect()
+}
+
 #[test]
 fn crates_use_only_what_the_table_allows() {
     let violations: Vec<String> = crates().iter().flat_map(forbidden_edges).collect();
@@ -86,7 +104,13 @@ fn crates_use_only_what_the_table_allows() {
 }
 
 #[test]
-fn stage_data_and_xtask_know_no_burn() {
+fn one_crate_opens_network_connections() {
+    let violations: Vec<String> = crates().iter().flat_map(forbidden_network).collect();
+    assert_none(&violations);
+}
+
+#[test]
+fn what_is_to_build_quickly_knows_no_burn() {
     let crates = crates();
     for name in WITHOUT_BURN {
         assert!(crates.iter().any(|found| found.name == *name), "no {name}");
@@ -107,9 +131,17 @@ fn the_rules_see_bad_edges() {
     assert_eq!(uses("afd-policy", "afd-model"), 0);
     assert_eq!(uses("afd", "afd-eval"), 0);
     assert_eq!(uses("afd-stage", "serde"), 0);
+    assert_eq!(uses("afd-hub", "afd-stage"), 1);
+    assert_eq!(uses("afd-sft", "afd-hub"), 1);
+    assert_eq!(uses("afd", "afd-hub"), 0);
 
     let burn = |from: &str, to: &str| forbidden_burn(&made_up(from, &[(to, &[])], &[])).len();
     assert_eq!(burn("afd-data", "burn"), 1);
     assert_eq!(burn("xtask", "burn-core"), 1);
     assert_eq!(burn("afd-model", "burn"), 0);
+
+    let net = |from: &str, to: &str| forbidden_network(&made_up(from, &[(to, &[])], &[])).len();
+    assert_eq!(net("afd-data", "ureq"), 1);
+    assert_eq!(net("afd-hub", "ureq"), 0);
+    assert_eq!(net("afd-data", "serde"), 0);
 }
