@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use afd_hub::Error as Hub;
 use afd_stage::StageError;
 
 use crate::{config::ConfigError, faults::Fault};
@@ -46,6 +47,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Run(#[from] afd_stage::Error),
     #[error(transparent)]
+    Hub(#[from] afd_hub::Error),
+    #[error(transparent)]
     Data(#[from] afd_data::Error),
     #[error(transparent)]
     Model(#[from] afd_model::Error),
@@ -64,6 +67,15 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Device(_) | Self::Usage(_) => 2,
+            // What was named is not there, or no model: the configuration is wrong, not the world.
+            Self::Hub(
+                Hub::NotFound { .. }
+                | Hub::Revision { .. }
+                | Hub::Pickled { .. }
+                | Hub::NotAModel { .. }
+                | Hub::Setting { .. }
+                | Hub::NoCache,
+            ) => 2,
             _ => 1,
         }
     }

@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod faults;
 mod memory;
+mod models;
 mod observer;
 mod pipeline;
 mod rows;

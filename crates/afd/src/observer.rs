@@ -1,6 +1,7 @@
 //! What a run looks like on the terminal: bars where there is one, plain lines elsewhere.
 
 use std::{
+    cell::RefCell,
     io::{IsTerminal, Write, stderr},
     sync::Mutex,
     time::{Duration, Instant},
@@ -32,6 +33,78 @@ pub(crate) fn for_terminal() -> std::sync::Arc<dyn Observer> {
             last: Mutex::new(Instant::now()),
         })
     }
+}
+
+/// Tells of downloads, as stages are told of: a bar on a terminal, a line now and then elsewhere.
+#[derive(Default)]
+pub(crate) struct Downloads {
+    current: RefCell<Option<Download>>,
+}
+
+/// The file that is being fetched.
+struct Download {
+    file: String,
+    bar: Option<ProgressBar>,
+    last: Instant,
+}
+
+impl Downloads {
+    /// `done` of `total` bytes of `file` are here.
+    pub(crate) fn tell(&self, file: &str, done: u64, total: u64) {
+        let mut current = self.current.borrow_mut();
+        let download = match current.take() {
+            Some(download) if download.file == file => download,
+            _ => Download::new(file, total),
+        };
+        if done >= total {
+            if let Some(bar) = &download.bar {
+                bar.finish_and_clear();
+            }
+            line(&format!("{file:<22} fetched, {}", mebibytes(total)));
+            return;
+        }
+        *current = Some(download.tell(done, total));
+    }
+}
+
+impl Download {
+    fn new(file: &str, total: u64) -> Self {
+        let bar = stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(total);
+            let template = "{prefix:<22} {bar:30.cyan/blue} {bytes}/{total_bytes} {eta}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            bar.set_prefix(file.to_owned());
+            bar
+        });
+        Self {
+            file: file.to_owned(),
+            bar,
+            last: Instant::now(),
+        }
+    }
+
+    fn tell(mut self, done: u64, total: u64) -> Self {
+        match &self.bar {
+            Some(bar) => bar.set_position(done),
+            None if self.last.elapsed() >= QUIET => {
+                self.last = Instant::now();
+                let file = &self.file;
+                line(&format!(
+                    "{file:<22} {} of {}",
+                    mebibytes(done),
+                    mebibytes(total)
+                ));
+            }
+            None => {}
+        }
+        self
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 fn finished(stage: &str, cost: &Cost) -> String {

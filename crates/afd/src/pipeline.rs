@@ -4,11 +4,12 @@
 
 use afd_backend::Placement;
 use afd_reward::pairs::PairSource;
-use afd_stage::{RunDir, source_artifact};
+use afd_stage::RunDir;
 
 use crate::{
     config::{Config, Golden},
     error::Error,
+    models::{Located, Models},
     rows,
     stages::Stages,
     steps::{Steps, Stopped},
@@ -20,11 +21,12 @@ use crate::{
 /// The first stage that fails; what is finished stays, what was begun is resumed next time.
 pub(crate) fn run(
     config: &Config,
+    models: &Models,
     placement: &Placement,
     run: &RunDir,
     steps: &Steps,
 ) -> Result<(), Error> {
-    match stages(config, placement, run, steps) {
+    match stages(config, models, placement, run, steps) {
         Ok(()) => steps.finish(),
         Err(Stopped::AsAsked) => Ok(()),
         Err(Stopped::Failed(error)) => Err(error),
@@ -33,6 +35,7 @@ pub(crate) fn run(
 
 fn stages(
     config: &Config,
+    models: &Models,
     placement: &Placement,
     run: &RunDir,
     steps: &Steps,
@@ -43,7 +46,7 @@ fn stages(
         steps,
         placement,
     };
-    let initial = source_artifact(&config.model.path).map_err(Error::from)?;
+    let initial = models.initial.artifact()?;
 
     let data = stages.data(&initial)?;
     let (reward_prompts, test_prompts) = (data.file("reward.jsonl"), data.file("test.jsonl"));
@@ -97,9 +100,7 @@ fn stages(
     let golden = match config.golden.golden {
         Golden::World => None,
         Golden::Judge => judge,
-        Golden::Classifier => {
-            Some(source_artifact(&config.golden.golden_path).map_err(Error::from)?)
-        }
+        Golden::Classifier => models.golden.as_ref().map(Located::artifact).transpose()?,
     };
     stages.eval(
         &data,

@@ -19,7 +19,7 @@ use afd_stage::{Artifact, RunDir, StageContext, source_artifact};
 use crate::{
     config::{Config, DataSource},
     error::Error,
-    rows,
+    models, rows,
     steps::{Steps, Stopped},
 };
 
@@ -81,7 +81,7 @@ impl Stages<'_> {
             .stage(self.run, "sft", &key, &[initial, data], |ctx| {
                 let inputs = SftInputs {
                     model: initial.path(),
-                    model_name: &model.path.to_string_lossy(),
+                    model_name: &models::name(&model.path),
                     demonstrations: &data.file("sft.jsonl"),
                     validation: &data.file("validation.jsonl"),
                 };
@@ -155,7 +155,7 @@ impl Stages<'_> {
         self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
             let inputs = RewardInputs {
                 model: initial.path(),
-                model_name: &model.path.to_string_lossy(),
+                model_name: &models::name(&model.path),
                 pairs: &pairs.file(pairs::PAIRS),
             };
             learn::run(reward, train, &inputs, self.placement, model.save(), ctx)

@@ -17,6 +17,7 @@ use crate::{
     args::{ExportArgs, ExportFormat},
     card::Card,
     error::Error,
+    models,
 };
 
 /// The adapter of a finished stage, within its directory.
@@ -30,9 +31,13 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Error> {
         (None, Some(adapter)) => adapter_base(adapter)?.map(PathBuf::from),
         (None, None) => None,
     };
+    // By name it is what the cache has of it.
+    let here = base
+        .as_deref()
+        .map(|base| models::here(base).unwrap_or(base.to_owned()));
     let head =
         match args.to {
-            ExportFormat::Hf => write_model(args, base.as_deref(), &output.partial)?,
+            ExportFormat::Hf => write_model(args, here.as_deref(), &output.partial)?,
             ExportFormat::Peft => {
                 let adapter = adapter.ok_or_else(|| Error::Usage(format!(
                 "{} holds no adapter; `--to hf` exports whole models, and a stage with a table \
@@ -43,7 +48,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Error> {
             }
         };
     // An adapter alone has no tokenizer: it is that of its model.
-    let tokenizer = [Some(args.from.as_path()), base.as_deref()];
+    let tokenizer = [Some(args.from.as_path()), here.as_deref()];
     let with = tokenizer.into_iter().flatten();
     let mut with = with.filter(|dir| dir.join("tokenizer.json").exists());
     match with.next() {

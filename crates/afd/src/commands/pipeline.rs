@@ -11,6 +11,7 @@ use crate::{
     args::PipelineArgs,
     config::{Config, Golden},
     error::Error,
+    models::{self, Models},
     observer, pipeline,
     steps::{NAMES, Steps, covers},
 };
@@ -37,9 +38,12 @@ pub(crate) fn run(args: &PipelineArgs, stage: Option<&str>) -> Result<(), Error>
         let later = NAMES.iter().skip_while(|name| !covers(from, name));
         later.for_each(|name| run.force(name));
     }
+    let models = Models::locate(&config, &models::remembered(&root)?)?;
+    config.check_models(&args.config.config, &models)?;
     run.write_file("config.toml", config.resolved.as_bytes())?;
-    run.write_file("run.json", about(&config).as_bytes())?;
-    pipeline::run(&config, &placement, &run, &Steps::until(until, &config))?;
+    run.write_file("run.json", about(&config, &models).as_bytes())?;
+    let steps = Steps::until(until, &config);
+    pipeline::run(&config, &models, &placement, &run, &steps)?;
     if root.join("eval/summary.json").is_file() && until.is_none_or(|until| until == "eval") {
         super::report::run(&root)?;
     }
@@ -67,12 +71,13 @@ fn default_dir(args: &PipelineArgs) -> PathBuf {
     PathBuf::from("runs").join(name)
 }
 
-fn about(config: &Config) -> String {
+fn about(config: &Config, models: &Models) -> String {
     let about = json!({
         "format": 1,
         "versions": { "afd": env!("CARGO_PKG_VERSION") },
         "device": config.device,
         "seed": config.seed,
+        "models": models.pins(),
     });
     format!("{about:#}\n")
 }

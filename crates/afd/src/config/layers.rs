@@ -160,8 +160,9 @@ impl Layers {
     }
 
     /// Makes the paths under `keys` absolute, so that the resolved file means the same
-    /// wherever it is put: those of a file start there, others at the working directory.
-    pub(crate) fn resolve_paths(&mut self, keys: &[&str]) {
+    /// wherever it is put: those of a file start there, others at the working directory. What
+    /// `keep` knows to be no path, given the text and where a path would start, stays as it is.
+    pub(crate) fn resolve_paths(&mut self, keys: &[&str], keep: impl Fn(&str, &Path) -> bool) {
         for key in keys {
             let base = self.origins.get(*key).map(|origin| origin.base.clone());
             let value =
@@ -173,6 +174,7 @@ impl Layers {
                     });
             if let (Some(base), Err(Some(path))) = (base, value)
                 && !path.is_empty()
+                && !keep(path, &base)
             {
                 let joined = base.join(&*path);
                 *path = absolute(&joined).unwrap_or(joined).display().to_string();

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use afd_backend::{Dtype, Precision};
 use afd_data::{PrepareConfig, ReadOptions, SplitCaps, SplitFractions};
 use afd_eval::EvalConfig;
+use afd_hub::Model;
 use afd_model::SaveOptions;
 use afd_policy::{BestOfNConfig, SampleConfig};
 use afd_reward::RewardConfig;
@@ -23,6 +24,7 @@ use afd_sft::SftConfig;
 use afd_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::models::{self, Located, Models};
 pub(crate) use layers::{Layers, Overrides};
 pub(crate) use problem::ConfigError;
 pub(crate) use recipe::Recipe;
@@ -55,7 +57,8 @@ pub(crate) struct Config {
 /// The `[model]` table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ModelConfig {
-    /// The initial policy: a Hugging Face directory.
+    /// The initial policy: a Hugging Face directory, or a repository on the Hub as
+    /// `org/name[@revision]`; which of the two, [`crate::models::named`] says.
     pub(crate) path: PathBuf,
     /// What trained weights are stored in.
     pub(crate) save_dtype: Dtype,
@@ -143,7 +146,7 @@ pub(crate) struct Generations {
 pub(crate) struct GoldenConfig {
     /// The held-out scorer.
     pub(crate) golden: Golden,
-    /// Directory of the sequence classifier, for `golden = "classifier"`.
+    /// The sequence classifier, for `golden = "classifier"`; named as in `[model]`.
     pub(crate) golden_path: PathBuf,
 }
 
@@ -171,7 +174,10 @@ impl Golden {
 }
 
 /// Keys whose values are paths: relative ones start at the file they stand in.
-const PATHS: [&str; 3] = ["model.path", "data.path", "eval.golden_path"];
+const PATHS: [&str; 1] = ["data.path"];
+
+/// Keys whose values are such paths or the names of repositories.
+const MODELS: [&str; 2] = [models::INITIAL, models::GOLDEN];
 
 impl Config {
     /// Reads `path` with everything laid over it.
@@ -180,7 +186,10 @@ impl Config {
     /// [`ConfigError`] with all problems found.
     pub(crate) fn load(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
         let mut layers = Layers::load(path, overrides)?;
-        layers.resolve_paths(&PATHS);
+        layers.resolve_paths(&PATHS, |_, _| false);
+        layers.resolve_paths(&MODELS, |text, base| {
+            matches!(Model::parse(text, base), Model::Repository(_))
+        });
         let resolved = layers.to_toml();
         let mut sections = Sections::new(&layers);
         let root: Option<Root> = sections.read("");
@@ -230,6 +239,28 @@ impl Config {
             .map(|(key, problem)| layers.locate(&key, problem))
             .collect();
         Err(ConfigError::new(path, located))
+    }
+
+    /// What the models' own files do not allow, once all are here. `path` is the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all problems found.
+    pub(crate) fn check_models(&self, path: &Path, models: &Models) -> Result<(), ConfigError> {
+        let golden = models.golden.as_ref().map(Located::dir);
+        let found = self.model_problems(Some(models.initial.dir()), golden);
+        if found.is_empty() {
+            return Ok(());
+        }
+        let place = path.display().to_string();
+        let problem = |(key, message)| problem::Problem {
+            place: place.clone(),
+            key,
+            message,
+        };
+        Err(ConfigError::new(
+            path,
+            found.into_iter().map(problem).collect(),
+        ))
     }
 }
 

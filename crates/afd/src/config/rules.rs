@@ -3,9 +3,15 @@
 use std::path::Path;
 
 use afd_backend::{Dtype, Precision};
+use afd_hub::Model;
 use afd_model::{DecoderConfig, Head, LoraConfig};
 
 use super::{Config, DataSource, Golden};
+use crate::models;
+
+/// What to give for `eval.golden_path`.
+const CLASSIFIER: &str = "give a sequence classifier: its directory, or its repository on the Hub \
+                          as org/name or org/name@revision";
 
 /// Gathers problems: the key and what is wrong with it.
 #[derive(Default)]
@@ -32,7 +38,10 @@ impl Config {
         self.check_precision(&mut rules);
         self.check_data(&mut rules);
         self.check_paths(&mut rules);
-        self.check_lengths(&mut rules);
+        let golden = models::here(&self.golden.golden_path);
+        let found =
+            self.model_problems(models::here(&self.model.path).as_deref(), golden.as_deref());
+        rules.0.extend(found);
         self.check_sampling(&mut rules);
         for (key, problem) in self.eval.problems() {
             rules.add(&format!("eval.{key}"), problem);
@@ -89,28 +98,41 @@ impl Config {
 
     /// Before hours of work, not after.
     fn check_paths(&self, rules: &mut Rules) {
-        rules.exists(
-            "model.path",
-            &self.model.path,
-            "give a Hugging Face directory",
-        );
+        let remedy = "give a Hugging Face directory, or a repository on the Hub as org/name or \
+                      org/name@revision";
+        rules.model(models::INITIAL, &self.model.path, remedy);
         if self.data.source == DataSource::File {
             let remedy = "give the file, for example by --set data.path=FILE";
             rules.exists("data.path", &self.data.path, remedy);
         }
         if self.golden.golden == Golden::Classifier {
-            let (key, path) = ("eval.golden_path", &self.golden.golden_path);
-            let remedy = "give the directory of a sequence classifier";
-            rules.exists(key, path, remedy);
-            if let Ok((_, Head::LanguageModel)) = DecoderConfig::load(path) {
-                rules.add(key, format!("is a language model; {remedy}"));
-            }
+            rules.model(models::GOLDEN, &self.golden.golden_path, CLASSIFIER);
         }
     }
 
+    /// What the files of the models do not allow, by key; of those that are given, because they are
+    /// here.
+    pub(super) fn model_problems(
+        &self,
+        initial: Option<&Path>,
+        golden: Option<&Path>,
+    ) -> Vec<(String, String)> {
+        let mut rules = Rules::default();
+        if self.golden.golden == Golden::Classifier
+            && let Some(Ok((_, Head::LanguageModel))) = golden.map(DecoderConfig::load)
+        {
+            let problem = format!("is a language model; {CLASSIFIER}");
+            rules.add(models::GOLDEN, problem);
+        }
+        if let Some(initial) = initial {
+            self.check_lengths(initial, &mut rules);
+        }
+        rules.0
+    }
+
     /// A checkpoint that cannot be read is told by the stage that reads it.
-    fn check_lengths(&self, rules: &mut Rules) {
-        let Ok((model, _)) = DecoderConfig::load(&self.model.path) else {
+    fn check_lengths(&self, initial: &Path, rules: &mut Rules) {
+        let Ok((model, _)) = DecoderConfig::load(initial) else {
             return;
         };
         let context = model.context();
@@ -181,6 +203,13 @@ impl Rules {
     fn require(&mut self, fits: bool, key: &str, problem: &str) {
         if !fits {
             self.add(key, problem.to_owned());
+        }
+    }
+
+    /// A repository is there or not when it is asked for, not before.
+    fn model(&mut self, key: &str, path: &Path, remedy: &str) {
+        if let Model::Directory(dir) = models::named(path) {
+            self.exists(key, &dir, remedy);
         }
     }
 

@@ -8,6 +8,7 @@ mod config_faults;
 mod data_faults;
 mod devices;
 mod export;
+mod hub;
 mod judge;
 mod model_faults;
 mod pipeline;

@@ -78,7 +78,9 @@ pub(crate) fn base() -> PathBuf {
 pub(crate) fn afd<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_afd"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("AFD_") {
+        let text = name.to_string_lossy();
+        let hub = ["HF_", "HUGGING", "TRANSFORMERS_"];
+        if text.starts_with("AFD_") || hub.iter().any(|prefix| text.starts_with(prefix)) {
             command.env_remove(name);
         }
     }
