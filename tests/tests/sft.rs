@@ -61,6 +61,7 @@ pub(crate) fn rows() -> Vec<TokenRow> {
             .chain([1])
             .collect(),
         prompt_len: 2 + (i % 3) as usize,
+        trained: Vec::new(),
     };
     (0..40).map(row).collect()
 }

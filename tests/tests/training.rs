@@ -39,6 +39,7 @@ fn adamw_steps_are_pytorchs() {
         .map(|row| TokenRow {
             ids: serde_json::from_value(row["ids"].clone()).unwrap(),
             prompt_len: row["prompt_len"].as_u64().unwrap() as usize,
+            trained: Vec::new(),
         })
         .collect();
     let batches = eval_batches(&rows.iter().map(|row| row.ids.len()).collect::<Vec<_>>(), 8);

@@ -211,6 +211,48 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
+    /// A chat template that does not parse, or fails on a dialogue.
+    #[error(
+        "{origin}: {place}the chat template fails: {message}; correct the template, or read the \
+         data without it",
+        place = line_place(*line)
+    )]
+    ChatTemplate {
+        /// The file, with the key within it.
+        origin: String,
+        /// The line of the template, from 1; 0 if unknown.
+        line: usize,
+        /// What Jinja said.
+        message: String,
+    },
+    /// A chat template that refuses a dialogue, by `raise_exception`.
+    #[error("{origin}: the chat template refuses the dialogue: {message}")]
+    ChatRefused {
+        /// The file, with the key within it.
+        origin: String,
+        /// What the template said.
+        message: String,
+    },
+    /// A chat template without `{% generation %}` where the assistant's words must be told.
+    #[error(
+        "{origin}: the chat template has no `{{% generation %}}` blocks, so which words are the \
+         assistant's cannot be told; put them around its turns (TRL has such templates for many \
+         families), or train on last answers only"
+    )]
+    NoGenerationBlocks {
+        /// The file, with the key within it.
+        origin: String,
+    },
+    /// A tokenizer without chat template where one is needed.
+    #[error(
+        "the tokenizer of {dir} has no chat template; add chat_template.jinja, or read the data \
+         without one",
+        dir = dir.display()
+    )]
+    NoChatTemplate {
+        /// The tokenizer's directory.
+        dir: PathBuf,
+    },
     /// The tokenizer could not encode or decode.
     #[error(
         "the tokenizer cannot {action} {what}: {message}; the tokenizer lacks an unknown token"
@@ -222,6 +264,14 @@ pub enum Error {
         what: String,
         /// What the tokenizer said.
         message: String,
+    },
+    /// A row at which something failed that is not the row's fault.
+    #[error("{row}: {cause}")]
+    Row {
+        /// `file:line` of the row.
+        row: String,
+        /// What failed.
+        cause: Box<Error>,
     },
     /// Writing through the stage library failed.
     #[error(transparent)]
@@ -252,6 +302,13 @@ impl Error {
             column,
             message,
         }
+    }
+}
+
+fn line_place(line: usize) -> String {
+    match line {
+        0 => String::new(),
+        line => format!("line {line}: "),
     }
 }
 

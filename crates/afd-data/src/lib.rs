@@ -4,6 +4,7 @@
 //! * [`prepare`] de-duplicates, filters and splits them by prompt: the data stage.
 //! * [`records`] holds the types that stages exchange as JSON Lines, with
 //!   [`read_jsonl`](records::read_jsonl) and [`JsonlWriter`](records::JsonlWriter).
+//! * [`chat`] renders dialogues by a checkpoint's chat template, as transformers does.
 //! * [`Tokenizer`] is a Hugging Face tokenizer directory; it can also learn a byte-level BPE.
 //! * [`TokenRow`] is a sequence with its answer marked.
 //! * [`epoch_plan`] and [`eval_batches`] say which rows go into which batch.
@@ -28,6 +29,7 @@
 //! ```
 
 mod batches;
+pub mod chat;
 mod error;
 mod prepare;
 mod read;

@@ -1,18 +1,23 @@
 //! Token rows: the ids of prompt and answer, and where the answer begins.
 
-use crate::{Error, Tokenizer};
+use std::ops::Range;
+
+use crate::{Error, Tokenizer, chat::Message};
 
 /// A sequence to train on or to score.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenRow {
     /// Prompt, answer and, unless the answer was cut off, the end token.
     pub ids: Vec<u32>,
     /// The answer is the positions from here on, end token included.
     pub prompt_len: usize,
+    /// The positions trained on, in order, of a dialogue with several answers; the first is
+    /// `prompt_len`. Empty: all from `prompt_len` on.
+    pub trained: Vec<Range<usize>>,
 }
 
 impl TokenRow {
-    /// Prompt, completion and end token; `None` if that is longer than `max_length` tokens.
+    /// Prompt, completion and end token (with a chat template in use, that of its turns); `None` if that is longer than `max_length` tokens.
     ///
     /// # Errors
     /// The tokenizer does not know a character.
@@ -22,10 +27,10 @@ impl TokenRow {
         completion: &str,
         max_length: usize,
     ) -> Result<Option<Self>, Error> {
-        let prompt = tokenizer.encode_prompt(prompt)?;
-        let mut completion = tokenizer.encode_completion(completion)?;
+        let prompt_ids = tokenizer.encode_prompt(prompt)?;
+        let mut completion = tokenizer.encode_answer((prompt, &prompt_ids), completion)?;
         completion.push(tokenizer.eos_id());
-        let row = Self::from_sample(&prompt, &completion);
+        let row = Self::from_sample(&prompt_ids, &completion);
         Ok((row.ids.len() <= max_length).then_some(row))
     }
 
@@ -42,7 +47,49 @@ impl TokenRow {
         let mut ids = tokenizer.encode_prompt(text)?;
         ids.push(tokenizer.eos_id());
         let prompt_len = tokenizer.prefix().len();
-        Ok((ids.len() <= max_length).then_some(Self { ids, prompt_len }))
+        let row = Self {
+            ids,
+            prompt_len,
+            trained: Vec::new(),
+        };
+        Ok((row.ids.len() <= max_length).then_some(row))
+    }
+
+    /// A whole dialogue as the chat template writes it, trained on all of the assistant's words:
+    /// each token that overlaps a `{% generation %}` block of the template. `None` if longer than
+    /// `max_length` tokens.
+    ///
+    /// Nothing is added to the text: a turn's end token is trained on where the block holds it.
+    ///
+    /// # Errors
+    /// The tokenizer has no chat template in use, the template has no such blocks or fails, or
+    /// the tokenizer does not know a character.
+    pub fn dialogue(
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        max_length: usize,
+    ) -> Result<Option<Self>, Error> {
+        let Some(template) = tokenizer.chat_template() else {
+            let dir = tokenizer.dir().to_owned();
+            return Err(Error::NoChatTemplate { dir });
+        };
+        if !template.marks_answers() {
+            let origin = template.origin().to_owned();
+            return Err(Error::NoGenerationBlocks { origin });
+        }
+        let dialogue = template.render(messages, false)?;
+        let (ids, places) = tokenizer.encode_places(&dialogue.text)?;
+        let overlaps = |place: &Range<usize>| {
+            let mut blocks = dialogue.assistant.iter();
+            blocks.any(|block| place.start < block.end && block.start < place.end)
+        };
+        let trained = runs(places.iter().map(overlaps));
+        let row = Self {
+            prompt_len: trained.first().map_or(ids.len(), |first| first.start),
+            ids,
+            trained,
+        };
+        Ok((row.ids.len() <= max_length).then_some(row))
     }
 
     /// A prompt and an answer as sampled: the ids are taken as they are, because encoding the
@@ -52,13 +99,38 @@ impl TokenRow {
         Self {
             ids: [prompt_ids, completion_ids].concat(),
             prompt_len: prompt_ids.len(),
+            trained: Vec::new(),
         }
     }
 
-    /// The ids of the answer, with the end token unless the answer was cut off.
+    /// Whether each position is trained on.
+    pub fn mask(&self) -> Vec<bool> {
+        let mut mask = vec![false; self.ids.len()];
+        match self.trained.as_slice() {
+            [] => mask[self.prompt_len..].fill(true),
+            ranges => ranges
+                .iter()
+                .for_each(|range| mask[range.clone()].fill(true)),
+        }
+        mask
+    }
+
+    /// The ids of the answer (of a dialogue, from the first one on), with the end token unless the answer was cut off.
     pub fn answer(&self) -> &[u32] {
         &self.ids[self.prompt_len..]
     }
+}
+
+/// The stretches of positions that hold.
+fn runs(holds: impl Iterator<Item = bool>) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (at, _) in holds.enumerate().filter(|&(_, holds)| holds) {
+        match runs.last_mut() {
+            Some(run) if run.end == at => run.end += 1,
+            _ => runs.push(at..at + 1),
+        }
+    }
+    runs
 }
 
 #[cfg(test)]
@@ -112,7 +184,8 @@ mod tests {
             row,
             TokenRow {
                 ids: vec![5, 6, 7, 8],
-                prompt_len: 2
+                prompt_len: 2,
+                trained: Vec::new(),
             }
         );
     }

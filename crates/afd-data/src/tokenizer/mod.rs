@@ -6,11 +6,15 @@ mod special;
 use std::{
     collections::BTreeMap,
     fmt,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
 use self::special::SpecialIds;
-use crate::Error;
+use crate::{
+    Error,
+    chat::{Chat, ChatTemplate, EndOfTurn},
+};
 
 /// The files that belong to a tokenizer; all but the first are optional.
 const FILES: [&str; 10] = [
@@ -29,7 +33,10 @@ const FILES: [&str; 10] = [
 /// Texts and their ids, as transformers sees them.
 #[derive(Clone)]
 pub struct Tokenizer {
+    dir: PathBuf,
     inner: tokenizers::Tokenizer,
+    /// The chat template, where it is in use.
+    chat: Option<Chat>,
     special: SpecialIds,
     // Kept as read, so that saving works after the directory has moved and changes no byte.
     files: BTreeMap<&'static str, Vec<u8>>,
@@ -81,7 +88,9 @@ impl Tokenizer {
             .max()
             .map_or(0, |&highest| highest as usize + 1);
         let mut tokenizer = Self {
+            dir: dir.to_owned(),
             inner,
+            chat: None,
             special,
             files,
             vocab_size,
@@ -90,6 +99,31 @@ impl Tokenizer {
         };
         tokenizer.probe()?;
         Ok(tokenizer)
+    }
+
+    /// Takes the tokenizer's chat template into use, if there is one: for rows in its form.
+    ///
+    /// The token that the template writes after an assistant's words becomes
+    /// [`eos_id`](Self::eos_id), unless it writes none; the other end tokens still stop sampling.
+    /// No begin token is added any more, because the template writes what belongs into the text:
+    /// so it is in transformers' `apply_chat_template`.
+    ///
+    /// # Errors
+    /// The template does not parse, or fails on a question and an answer: file, line and cause.
+    pub fn with_chat(mut self) -> Result<Self, Error> {
+        let read = |name: &str| Ok(self.files.get(name).cloned());
+        let Some(template) = ChatTemplate::find(&self.dir, read)? else {
+            return Ok(self);
+        };
+        let chat = Chat::new(template, self.end_candidates())?;
+        if let Some(end) = chat.end() {
+            self.special.pad = Some(self.pad_id());
+            self.special.eos.retain(|&id| id != end.id);
+            self.special.eos.insert(0, end.id);
+        }
+        self.prefix.clear();
+        self.chat = Some(chat);
+        Ok(self)
     }
 
     /// Learns a byte-level BPE from texts, writes it to `dir` and loads it.
@@ -147,6 +181,35 @@ impl Tokenizer {
         self.encode(text)
     }
 
+    /// The ids of an answer to this prompt.
+    ///
+    /// In the form of a chat template both are one text, which is encoded as one where that begins
+    /// with the prompt's ids: an answer need not begin with a space there, and a tokenizer that
+    /// puts one before a text must not do so in its middle.
+    pub(crate) fn encode_answer(
+        &self,
+        (prompt, prompt_ids): (&str, &[u32]),
+        answer: &str,
+    ) -> Result<Vec<u32>, Error> {
+        if self.chat.is_some() {
+            let both = self.encode(&format!("{prompt}{answer}"))?;
+            if let Some(ids) = both.strip_prefix(prompt_ids) {
+                return Ok(ids.to_vec());
+            }
+        }
+        self.encode_completion(answer)
+    }
+
+    /// The ids of a text as it is, and each one's place in it in bytes.
+    pub(crate) fn encode_places(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>), Error> {
+        let encoding = self.inner.encode(text, false).map_err(encode_error(text))?;
+        let places = encoding
+            .get_offsets()
+            .iter()
+            .map(|&(start, end)| start..end);
+        Ok((encoding.get_ids().to_vec(), places.collect()))
+    }
+
     /// The text of ids, special tokens left out.
     ///
     /// # Errors
@@ -184,7 +247,22 @@ impl Tokenizer {
         self.vocab_size
     }
 
-    /// The id that ends an answer in training.
+    /// The chat template with the end of its turns, where [`with_chat`](Self::with_chat) found one.
+    pub fn chat(&self) -> Option<&Chat> {
+        self.chat.as_ref()
+    }
+
+    /// The chat template in use.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat().map(Chat::template)
+    }
+
+    /// The directory it was read from, for messages.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The id that ends an answer in training: with a chat template in use, an assistant's turn.
     pub fn eos_id(&self) -> u32 {
         self.special.eos[0]
     }
@@ -202,6 +280,18 @@ impl Tokenizer {
     /// The begin token that [`encode_prompt`](Self::encode_prompt) puts first, if any.
     pub(crate) fn prefix(&self) -> &[u32] {
         &self.prefix
+    }
+
+    /// The tokens that may end an assistant's turn: special and added ones.
+    fn end_candidates(&self) -> Vec<EndOfTurn> {
+        let added = self.inner.get_added_tokens_decoder();
+        let added = added.into_iter().map(|(id, token)| (id, token.content));
+        let eos = self.special.eos.iter();
+        let eos = eos.filter_map(|&id| Some((id, self.inner.id_to_token(id)?)));
+        added
+            .chain(eos)
+            .map(|(id, text)| EndOfTurn { id, text })
+            .collect()
     }
 
     /// Finds out what the tokenizer adds to a text of its own accord.

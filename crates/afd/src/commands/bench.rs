@@ -159,7 +159,12 @@ fn measure(args: &BenchArgs, variant: &Variant) -> Result<Measured, Error> {
         let token = |n: usize| (n * 7919 % shape.vocab_size) as u32;
         let row = |i: usize| (0..length).map(|t| token(i * length + t)).collect();
         let rows = (0..count).map(row);
-        rows.map(|ids| TokenRow { ids, prompt_len: 1 }).collect()
+        rows.map(|ids| TokenRow {
+            ids,
+            prompt_len: 1,
+            trained: Vec::new(),
+        })
+        .collect()
     };
 
     let mut model = CausalLm::init(shape.clone(), 0, &placement.for_training())?;
