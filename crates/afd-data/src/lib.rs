@@ -45,7 +45,7 @@ pub use crate::{
         DropCount, PrepareConfig, Quantiles, SplitCaps, SplitCounts, SplitFractions, Summary,
         prepare,
     },
-    read::{ASSISTANT, HUMAN, ReadOptions, Rows, StripPrefix, open},
+    read::{ASSISTANT, HUMAN, ReadOptions, Rows, StripPrefix, open, open_with},
     tokenizer::Tokenizer,
     tokens::TokenRow,
 };

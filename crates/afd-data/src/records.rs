@@ -15,7 +15,8 @@ use crate::Error;
 
 /// A prompt with whatever answers the source has for it.
 ///
-/// The prompt ends with `\n\nAssistant:`; answers begin with one space and hold no end token.
+/// The prompt ends with `\n\nAssistant:` and answers begin with one space, unless both are in the
+/// form of a chat template; answers hold no end token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
@@ -111,6 +112,13 @@ pub enum DropReason {
     /// The prompt does not begin with the prefix to strip.
     #[serde(rename = "prefix missing")]
     PrefixMissing,
+    /// The chat template raised an exception.
+    #[serde(rename = "refused by the chat template")]
+    TemplateRefused,
+    /// The prompt as rendered is not the beginning of the whole dialogue as rendered, or the
+    /// answer's end cannot be told.
+    #[serde(rename = "the chat template does not continue the prompt")]
+    TemplateMismatch,
     /// The same prompt with the same answers was there before.
     #[serde(rename = "duplicate")]
     Duplicate,

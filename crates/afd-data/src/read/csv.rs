@@ -3,8 +3,8 @@
 use std::io::{BufRead, Read};
 
 use super::{
-    ReadOptions,
-    dialogue::{RawRow, dropped},
+    Options,
+    dialogue::{RawRow, Said},
     source::{Source, read_error},
 };
 use crate::{Error, RowError, records::Example};
@@ -17,7 +17,7 @@ pub(super) struct CsvRows {
     record: csv::StringRecord,
     prompt: usize,
     completion: usize,
-    options: ReadOptions,
+    options: Options,
 }
 
 impl std::fmt::Debug for CsvRows {
@@ -29,7 +29,7 @@ impl std::fmt::Debug for CsvRows {
 }
 
 impl CsvRows {
-    pub(super) fn new(source: Source, delimiter: u8, options: ReadOptions) -> Result<Self, Error> {
+    pub(super) fn new(source: Source, delimiter: u8, options: Options) -> Result<Self, Error> {
         let gzip = source.is_gzip();
         let lines = LineReader {
             inner: source.reader,
@@ -53,7 +53,7 @@ impl CsvRows {
             Ok(header) => header.clone(),
             Err(error) => return Err(rows.error(error)),
         };
-        let options = &rows.options;
+        let options = &rows.options.read;
         let prompt = column(
             &header,
             options.prompt_column.as_deref(),
@@ -88,16 +88,14 @@ impl CsvRows {
             .count();
         let line = self.reader.get_ref().line - breaks as u64;
         let source = format!("{}:{line}", self.name);
-        let cell = |column: usize| self.record.get(column).unwrap_or_default().to_owned();
-        RawRow {
+        let cell = |column| Said::Text(self.record.get(column).unwrap_or_default().to_owned());
+        let row = RawRow {
             prompt: cell(self.prompt),
             completion: Some(cell(self.completion)),
-            ..RawRow::default()
-        }
-        .strip(self.options.strip_prefix.as_ref())
-        .map_err(|problem| dropped(&source, problem))
-        .and_then(|raw| raw.finish(&source, &self.options))
-        .map_err(RowError::Dropped)
+            chosen: None,
+            rejected: None,
+        };
+        self.options.finish(row, &source)
     }
 
     fn error(&self, error: csv::Error) -> Error {

@@ -3,21 +3,21 @@
 use serde_json::{Map, Value};
 
 use super::{
-    ReadOptions,
-    dialogue::{Problem, RawRow, dropped},
+    Options,
+    dialogue::{Problem, RawRow, Said, dropped},
     source::Source,
 };
-use crate::{Error, RowError, records::Example};
+use crate::{Error, RowError, chat::Message, records::Example};
 
 #[derive(Debug)]
 pub(super) struct JsonRows {
     source: Source,
-    options: ReadOptions,
+    options: Options,
     buffer: Vec<u8>,
 }
 
 impl JsonRows {
-    pub(super) fn new(source: Source, options: ReadOptions) -> Self {
+    pub(super) fn new(source: Source, options: Options) -> Self {
         Self {
             source,
             options,
@@ -33,34 +33,31 @@ impl JsonRows {
             keys: self.object()?,
         };
 
-        let chosen = row.text("chosen")?;
-        let rejected = row.text("rejected")?;
+        let chosen = row.said("chosen")?;
+        let rejected = row.said("rejected")?;
         let messages = row.messages()?;
-        let completion = row.text("completion")?;
-        let raw = match (row.text("prompt")?, completion, messages, chosen, rejected) {
+        let completion = row.said("completion")?;
+        let raw = match (row.said("prompt")?, completion, messages, chosen, rejected) {
             (Some(prompt), completion, _, Some(chosen), Some(rejected)) => RawRow {
                 prompt,
                 completion,
                 chosen: Some(chosen),
                 rejected: Some(rejected),
-            }
-            .strip(self.options.strip_prefix.as_ref())
-            .map_err(problem)?,
+            },
             (Some(prompt), completion @ Some(_), ..) => RawRow {
                 prompt,
                 completion,
-                ..RawRow::default()
-            }
-            .strip(self.options.strip_prefix.as_ref())
-            .map_err(problem)?,
-            (_, _, Some(messages), ..) => RawRow::from_messages(&messages).map_err(problem)?,
+                chosen: None,
+                rejected: None,
+            },
+            (_, _, Some(messages), ..) => RawRow::from_messages(messages).map_err(problem)?,
             (None, None, None, Some(chosen), Some(rejected)) => {
-                RawRow::from_dialogues(&chosen, &rejected).map_err(problem)?
+                let row = RawRow::from_dialogues(&chosen, &rejected).map_err(problem)?;
+                return row.finish(&source, &self.options.read, self.options.chat.as_ref());
             }
             _ => return Err(row.unknown_shape().into()),
         };
-        raw.finish(&source, &self.options)
-            .map_err(RowError::Dropped)
+        self.options.finish(raw, &source)
     }
 
     fn object(&self) -> Result<Map<String, Value>, Error> {
@@ -105,35 +102,49 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// The text at a key; `None` if missing or null.
-    fn text(&self, key: &str) -> Result<Option<String>, Error> {
+    /// The text or the messages at a key; `None` if missing or null.
+    fn said(&self, key: &str) -> Result<Option<Said>, Error> {
         match self.keys.get(key) {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(other) => Err(self.wrong_type(key.to_owned(), "a string", other)),
+            Some(Value::String(text)) => Ok(Some(Said::Text(text.clone()))),
+            Some(Value::Array(list)) => Ok(Some(Said::Turns(self.turns(key, list)?))),
+            Some(other) => {
+                let expected = "a string or a list of messages";
+                Err(self.wrong_type(key.to_owned(), expected, other))
+            }
         }
     }
 
-    /// The (role, content) pairs of `messages`; `None` if missing or null.
-    fn messages(&self) -> Result<Option<Vec<(String, String)>>, Error> {
-        let list = match self.keys.get("messages") {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::Array(list)) => list,
-            Some(other) => return Err(self.wrong_type("messages".to_owned(), "a list", other)),
-        };
-        let mut messages = Vec::with_capacity(list.len());
-        for (i, message) in list.iter().enumerate() {
-            let part = |key: &str| match message.get(key) {
-                Some(Value::String(text)) => Ok(text.clone()),
-                other => Err(self.wrong_type(
-                    format!("messages[{i}].{key}"),
-                    "a string",
-                    other.unwrap_or(&Value::Null),
-                )),
-            };
-            messages.push((part("role")?, part("content")?));
+    /// The list at `messages`; `None` if missing or null.
+    fn messages(&self) -> Result<Option<Vec<Message>>, Error> {
+        match self.keys.get("messages") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Array(list)) => self.turns("messages", list).map(Some),
+            Some(other) => Err(self.wrong_type("messages".to_owned(), "a list", other)),
         }
-        Ok(Some(messages))
+    }
+
+    fn turns(&self, key: &str, list: &[Value]) -> Result<Vec<Message>, Error> {
+        let turns = list.iter().enumerate();
+        let turns = turns.map(|(i, turn)| self.turn(&format!("{key}[{i}]"), turn));
+        turns.collect()
+    }
+
+    fn turn(&self, key: &str, turn: &Value) -> Result<Message, Error> {
+        let part = |name: &str| match turn.get(name) {
+            Some(Value::String(text)) => Ok(text.clone()),
+            other => {
+                let got = other.unwrap_or(&Value::Null);
+                Err(self.wrong_type(format!("{key}.{name}"), "a string", got))
+            }
+        };
+        let mut message = Message::new(part("role")?, part("content")?);
+        for (name, value) in turn.as_object().into_iter().flatten() {
+            if name != "role" && name != "content" {
+                message.extra.insert(name.clone(), value.clone());
+            }
+        }
+        Ok(message)
     }
 
     fn wrong_type(&self, key: String, expected: &'static str, got: &Value) -> Error {

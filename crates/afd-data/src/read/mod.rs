@@ -1,5 +1,6 @@
 //! Readers: a file of demonstrations or preferences in, one [`Example`] at a time out.
 
+mod chat;
 mod csv;
 mod dialogue;
 mod json;
@@ -10,8 +11,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use self::dialogue::{ASSISTANT, HUMAN};
-use self::{csv::CsvRows, json::JsonRows, source::Format};
-use crate::{Error, RowError, records::Example};
+use self::{
+    csv::CsvRows,
+    dialogue::{RawRow, dropped},
+    json::JsonRows,
+    source::Format,
+};
+use crate::{Error, RowError, chat::Chat, records::Example};
 
 /// How rows are turned into examples.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +66,8 @@ pub enum StripPrefix {
 /// | `prompt`, `chosen`, `rejected` (`completion`) | a pair; the demonstration is `completion`, else `chosen` |
 /// | `chosen`, `rejected` | whole dialogues; the prompt runs to the last `\n\nAssistant:` |
 ///
-/// Other keys are ignored. Trailing white space is trimmed from answers, and an answer to a prompt
+/// Each of these may be a text or, as in TRL, a list of messages; an answer then is one message by
+/// the assistant, or the last one of a whole dialogue. Other keys are ignored. Trailing white space is trimmed from answers, and an answer to a prompt
 /// that ends in `Assistant:` begins with exactly one space.
 ///
 /// # Errors
@@ -69,15 +76,49 @@ pub enum StripPrefix {
 /// and goes on; [`RowError::Broken`] for a broken file (malformed JSON, invalid UTF-8, a
 /// truncated gzip, unknown keys), after which it ends.
 pub fn open(path: &Path, options: &ReadOptions) -> Result<Rows, Error> {
+    open_with(path, options, None)
+}
+
+/// As [`open`], with prompts and answers as a chat template writes them.
+///
+/// A dialogue in the `\n\nHuman: …` form becomes messages, a plain prompt the message of a user
+/// (unless `wrap_prompts` is off: then it stays as it is). The prompt is what the template renders
+/// for an answer to come, and the answer is what it writes after that, up to the token that ends
+/// the assistant's turn: so prompt, answer and that token are the beginning of the whole dialogue
+/// as rendered. A row where that cannot be, or which the template refuses, is dropped.
+///
+/// # Errors
+/// As [`open`]; the iterator also ends with [`RowError::Broken`] where the template fails.
+pub fn open_with(path: &Path, options: &ReadOptions, chat: Option<&Chat>) -> Result<Rows, Error> {
     let source = source::open(path)?;
+    let options = Options {
+        read: options.clone(),
+        chat: chat.cloned(),
+    };
     let inner = match source.format {
-        Format::JsonLines => Inner::Json(JsonRows::new(source, options.clone())),
-        Format::Csv { delimiter } => Inner::Csv(CsvRows::new(source, delimiter, options.clone())?),
+        Format::JsonLines => Inner::Json(JsonRows::new(source, options)),
+        Format::Csv { delimiter } => Inner::Csv(CsvRows::new(source, delimiter, options)?),
     };
     Ok(Rows {
         inner,
         broken: false,
     })
+}
+
+/// What the readers of both formats go by.
+#[derive(Clone, Debug)]
+struct Options {
+    read: ReadOptions,
+    chat: Option<Chat>,
+}
+
+impl Options {
+    /// A row in its final form.
+    fn finish(&self, row: RawRow, source: &str) -> Result<Example, RowError> {
+        row.strip(self.read.strip_prefix.as_ref())
+            .map_err(|problem| RowError::Dropped(dropped(source, problem)))?
+            .finish(source, &self.read, self.chat.as_ref())
+    }
 }
 
 /// The rows of one file; see [`open`].

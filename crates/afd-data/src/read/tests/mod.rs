@@ -1,5 +1,6 @@
 //! Tests of the readers on small files written by hand.
 
+mod chat;
 mod csv;
 
 use std::path::PathBuf;
