@@ -46,6 +46,6 @@ pub use crate::{
         prepare,
     },
     read::{ASSISTANT, HUMAN, ReadOptions, Rows, StripPrefix, open, open_with},
-    tokenizer::Tokenizer,
+    tokenizer::{DialogueForm, Tokenizer},
     tokens::TokenRow,
 };

@@ -11,7 +11,7 @@ use std::{
 use afd_stage::fs::AtomicFile;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::Error;
+use crate::{Error, chat::Message};
 
 /// A prompt with whatever answers the source has for it.
 ///
@@ -31,6 +31,9 @@ pub struct Example {
     /// The dispreferred answer of a preference pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<String>,
+    /// The dialogue with the demonstration, where a chat template wrote the texts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<Message>,
     /// Where it came from: `file:line`, or `world:123`.
     pub source: String,
 }

@@ -206,6 +206,10 @@ impl Decoder {
         &self.config
     }
 
+    pub(crate) fn set_end_tokens(&mut self, ids: &[u32]) {
+        self.config.eos_token_ids = ids.to_vec();
+    }
+
     pub(crate) fn set_pad_token(&mut self, id: u32) {
         self.config.pad_token_id.get_or_insert(id);
     }

@@ -46,6 +46,13 @@ pub trait Pretrained: Module {
         save(self, self.decoder(), dir, options)
     }
 
+    /// The same model, whose answers end at these tokens.
+    #[must_use]
+    fn with_end_tokens(mut self, ids: &[u32]) -> Self {
+        self.decoder_mut().set_end_tokens(ids);
+        self
+    }
+
     /// The same model, frozen, with fresh adapters that change nothing yet. Each depends on `seed`
     /// and the name of its layer alone. `base` is what an adapter's files call the model.
     ///
@@ -190,8 +197,15 @@ pub trait Pretrained: Module {
             source,
         })?;
         self.save_adapter(&adapter)?;
+        let (end, pad) = (
+            self.config().eos_token_ids.clone(),
+            self.config().pad_token_id,
+        );
         drop(self);
-        let base = Self::read(base, &placement.for_training())?;
+        let mut base = Self::read(base, &placement.for_training())?.with_end_tokens(&end);
+        if let Some(pad) = pad {
+            base.decoder_mut().set_pad_token(pad);
+        }
         base.with_adapter(&adapter)?.save(dir, options)
     }
 }

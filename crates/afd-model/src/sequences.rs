@@ -22,7 +22,8 @@ impl Sequence<'_> {
         self.ids.len() - self.first_target()
     }
 
-    pub(crate) fn first_target(&self) -> usize {
+    /// The position of the first token that gets a log-probability.
+    pub fn first_target(&self) -> usize {
         self.prompt_len.max(1).min(self.ids.len())
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use afd_backend::{Placement, device::workers, workers::for_each};
 use afd_data::{
-    Tokenizer,
+    DialogueForm, Tokenizer,
     records::{Example, JsonlWriter, Sample, read_jsonl},
 };
 use afd_model::{
@@ -86,7 +86,8 @@ struct FinishedBatch {
     answers: Vec<Vec<Sample>>,
 }
 
-/// Draws `num_generations` answers to each distinct prompt of `prompts` ([`Example`] rows).
+/// Draws `num_generations` answers to each distinct prompt of `prompts` ([`Example`] rows), which
+/// are written in `form`.
 ///
 /// Resumes at the first unfinished batch. Batches are planned over all prompts, so a
 /// resumed run draws every answer in the company it would have had anyway.
@@ -98,10 +99,11 @@ pub fn run(
     num_generations: usize,
     model: &Path,
     prompts: &Path,
+    form: DialogueForm,
     placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let tokenizer = Tokenizer::load(model)?;
+    let tokenizer = Tokenizer::open(model, form)?;
     let model = load(model, &tokenizer, placement)?;
     let texts = distinct_prompts(prompts)?;
     let requests = requests(&tokenizer, &texts, num_generations, ctx.seed())?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use afd_backend::Placement;
 use afd_data::{
-    TokenRow, Tokenizer,
+    DialogueForm, TokenRow, Tokenizer,
     records::{Sample, read_jsonl},
 };
 use afd_model::CausalLm;
@@ -25,10 +25,11 @@ pub fn run(
     initial: &Path,
     samples: &Path,
     batch_size: usize,
+    form: DialogueForm,
     placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let tokenizer = Tokenizer::load(initial)?;
+    let tokenizer = Tokenizer::open(initial, form)?;
     let model = CausalLm::load(initial, placement)?;
     let samples: Vec<Sample> = read_jsonl(samples)?;
     write_scores(&samples, ctx, |answers| {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use afd_backend::Placement;
 use afd_data::{
-    TokenRow, Tokenizer, epoch_plan, eval_batches,
+    DialogueForm, TokenRow, Tokenizer, epoch_plan, eval_batches,
     records::{PreferenceRow, read_jsonl},
 };
 use afd_model::{Pretrained, SaveOptions, SequenceClassifier};
@@ -23,6 +23,8 @@ pub struct RewardInputs<'a> {
     pub model: &'a Path,
     /// What an adapter's files call it.
     pub model_name: &'a str,
+    /// How dialogues are written.
+    pub form: DialogueForm,
     /// What it learns from: [`PreferenceRow`]s.
     pub pairs: &'a Path,
 }
@@ -48,7 +50,7 @@ pub fn run(
     save: SaveOptions,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let tokenizer = Tokenizer::load(inputs.model)?;
+    let tokenizer = Tokenizer::open(inputs.model, inputs.form)?;
     let seed = derive(ctx.seed(), "score", 0);
     let mut classifier = match &config.lora {
         None => SequenceClassifier::load(inputs.model, seed, &placement.for_training())?,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use afd_backend::Placement;
 use afd_data::{
-    TokenRow, Tokenizer,
+    DialogueForm, TokenRow, Tokenizer,
     records::{JsonlWriter, Sample, Scores, read_jsonl},
 };
 use afd_model::{DecoderConfig, Head, Scorer, SequenceClassifier};
@@ -26,17 +26,22 @@ pub struct ClassifierScorer {
 }
 
 impl ClassifierScorer {
-    /// Loads a Hugging Face sequence classifier with its tokenizer.
+    /// Loads a Hugging Face sequence classifier with its tokenizer, for dialogues in `form`.
     ///
     /// # Errors
     /// [`Error::NoRewardModel`] for a language model; when a file is missing or damaged, or the
     /// tokenizer does not fit the model.
-    pub fn load(dir: &Path, batch_size: usize, placement: &Placement) -> Result<Self, Error> {
+    pub fn load(
+        dir: &Path,
+        batch_size: usize,
+        form: DialogueForm,
+        placement: &Placement,
+    ) -> Result<Self, Error> {
         if let (_, Head::LanguageModel) = DecoderConfig::load(dir)? {
             // It would load, with a score head drawn at random.
             return Err(Error::NoRewardModel { path: dir.into() });
         }
-        let tokenizer = Tokenizer::load(dir)?;
+        let tokenizer = Tokenizer::open(dir, form)?;
         let model = SequenceClassifier::load(dir, 0, placement)?;
         model
             .model
@@ -93,10 +98,11 @@ pub fn run(
     reward_model: &Path,
     samples: &Path,
     batch_size: usize,
+    form: DialogueForm,
     placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let scorer = ClassifierScorer::load(reward_model, batch_size, placement)?;
+    let scorer = ClassifierScorer::load(reward_model, batch_size, form, placement)?;
     let samples: Vec<Sample> = read_jsonl(samples)?;
     write_scores(&samples, ctx, |answers| {
         let pairs: Vec<(&str, &str)> = answers

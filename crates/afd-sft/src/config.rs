@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 pub struct SftConfig {
     /// Train on the answer and its end token only; otherwise on prompt and answer alike.
     pub completion_only_loss: bool,
+    /// Train on all of the assistant's turns, where the chat template marks them with
+    /// `{% generation %}`, and not on the last alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub assistant_only_loss: bool,
     /// Longest prompt and answer together, in tokens; longer examples are left out and counted.
     pub max_length: usize,
     /// Put examples of similar length into one batch, which saves padding.

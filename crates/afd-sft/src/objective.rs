@@ -4,12 +4,14 @@ use afd_data::TokenRow;
 use afd_model::{CausalLm, Pretrained, Sequence, Side};
 use afd_stage::seed::derive;
 use afd_train::{Loss, Objective};
+use burn::Tensor;
 
 /// Forward KL to the demonstrator, up to its entropy.
 ///
 /// Formula: `−Σ_t log π(a_t | s_t)` over the answer's tokens, end token included; the sum
 /// over a step's answers is divided by the number of their tokens.
 /// Source: Sun & van der Schaar, arXiv 2405.15624, the forward-KL objective.
+/// With several answers in a dialogue ([`TokenRow::trained`]) the sums run over all of them.
 /// Departure: the division. It is one constant for the whole step, so within a step every
 /// token counts the same and long answers are not re-weighted as a mean per answer would.
 /// Sign: minimised; lower = the policy finds demonstrations more likely.
@@ -22,6 +24,12 @@ pub struct NegativeLogLikelihood {
 }
 
 impl NegativeLogLikelihood {
+    /// Whether each target of an example is trained on.
+    fn trained(&self, example: usize) -> impl Iterator<Item = bool> {
+        let first = self.sequence(example).first_target();
+        self.rows[example].mask().into_iter().skip(first)
+    }
+
     fn sequence(&self, example: usize) -> Sequence<'_> {
         let row = &self.rows[example];
         Sequence {
@@ -33,7 +41,7 @@ impl NegativeLogLikelihood {
 
 impl Objective<CausalLm> for NegativeLogLikelihood {
     fn weight(&self, example: usize) -> f64 {
-        self.sequence(example).targets() as f64
+        self.trained(example).filter(|trained| *trained).count() as f64
     }
 
     fn tokens(&self, example: usize) -> u64 {
@@ -44,8 +52,20 @@ impl Objective<CausalLm> for NegativeLogLikelihood {
         let sequences: Vec<_> = examples.iter().map(|&i| self.sequence(i)).collect();
         let draw = draw.map(|draw| derive(self.seed, "dropout", draw));
         let model = model.clone().with_dropout(draw);
+        let log_probs = model.log_probs(&sequences, Side::Right);
+        let trained = examples.iter().flat_map(|&i| self.trained(i));
+        let mask: Vec<f32> = trained
+            .map(|trained| f32::from(u8::from(trained)))
+            .collect();
+        let log_probs = match mask.iter().all(|trained| *trained == 1.0) {
+            true => log_probs,
+            false => {
+                let device = log_probs.device().inner();
+                log_probs * Tensor::from_data(mask.as_slice(), &device)
+            }
+        };
         Loss {
-            sum: model.log_probs(&sequences, Side::Right).sum().neg(),
+            sum: log_probs.sum().neg(),
             metrics: Vec::new(),
         }
     }

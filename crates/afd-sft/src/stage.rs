@@ -4,7 +4,7 @@ use std::path::Path;
 
 use afd_backend::Placement;
 use afd_data::{
-    TokenRow, Tokenizer, epoch_plan, eval_batches,
+    DialogueForm, TokenRow, Tokenizer, epoch_plan, eval_batches,
     records::{Example, read_jsonl},
 };
 use afd_model::{CausalLm, Pretrained, SaveOptions};
@@ -20,6 +20,8 @@ pub struct SftInputs<'a> {
     pub model: &'a Path,
     /// What an adapter's files call it.
     pub model_name: &'a str,
+    /// How dialogues are written.
+    pub form: DialogueForm,
     /// Demonstrations to train on: [`Example`] rows.
     pub demonstrations: &'a Path,
     /// Demonstrations to evaluate on.
@@ -41,7 +43,7 @@ pub fn run(
     save: SaveOptions,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let tokenizer = Tokenizer::load(inputs.model)?;
+    let tokenizer = Tokenizer::open(inputs.model, inputs.form)?;
     let model = match &config.lora {
         None => CausalLm::load(inputs.model, &placement.for_training())?,
         Some(lora) => {
@@ -50,6 +52,8 @@ pub fn run(
         }
     };
     model.config().check_vocabulary(tokenizer.vocab_size())?;
+    // What ends an answer here must end it wherever the model goes.
+    let model = model.with_end_tokens(tokenizer.eos_ids());
     let mut too_long = 0;
     let mut rows = |path: &Path| -> Result<NegativeLogLikelihood, Error> {
         let mut examples: Vec<Example> = read_jsonl(path)?;
@@ -97,7 +101,9 @@ fn tokenise(
 ) -> Result<Vec<TokenRow>, afd_data::Error> {
     let rows = examples.iter().filter_map(|example| {
         let completion = example.completion.as_deref()?;
-        let row = if config.completion_only_loss {
+        let row = if config.assistant_only_loss {
+            TokenRow::dialogue(tokenizer, &example.messages, config.max_length)
+        } else if config.completion_only_loss {
             TokenRow::example(tokenizer, &example.prompt, completion, config.max_length)
         } else {
             let text = format!("{}{completion}", example.prompt);

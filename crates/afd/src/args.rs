@@ -3,6 +3,7 @@
 use std::{fmt, num::NonZeroUsize, path::PathBuf, str::FromStr};
 
 use afd_backend::{DeviceError, Dtype, Placement, Precision};
+use afd_data::DialogueForm;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Size;
@@ -142,6 +143,10 @@ pub(crate) struct ModelArgs {
     /// What the model is held and computed in: f32, bf16 or f16.
     #[arg(long, value_parser = dtype, default_value = "f32")]
     pub(crate) dtype: Dtype,
+    /// Dialogues are written by the model's chat template, not as `Human:` and `Assistant:`; texts
+    /// given here are so already.
+    #[arg(long)]
+    pub(crate) chat_template: bool,
     /// Where every random draw comes from.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -154,6 +159,14 @@ pub(crate) struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// How dialogues are written.
+    pub(crate) fn form(&self) -> DialogueForm {
+        match self.chat_template {
+            true => DialogueForm::ChatTemplate,
+            false => DialogueForm::Hh,
+        }
+    }
+
     /// Where the model goes.
     ///
     /// # Errors

@@ -43,6 +43,7 @@ pub(crate) fn world(config: &WorldConfig, seed: u64) -> impl Iterator<Item = Exa
             completion: Some(demonstration),
             chosen: Some(chosen),
             rejected: Some(rejected),
+            messages: Vec::new(),
             source: format!("world:{index}"),
         })
     })

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use afd_backend::Placement;
-use afd_data::Tokenizer;
+use afd_data::{DialogueForm, Tokenizer};
 use afd_eval::EvalInputs;
 use afd_model::Scorer;
 use afd_policy::{best_of_n, sample};
@@ -49,11 +49,12 @@ impl Stages<'_> {
             (data.max_prompt_length, data.max_completion_length),
             (data.min_completion_length, &config.read),
             (data.source == DataSource::World).then_some(&config.world),
+            data.dialogue_form,
             // Rows are told by the file's name, and its ending may pick the reader.
             data.path.file_name().map(|name| name.to_string_lossy()),
         );
         let body = |ctx: &StageContext| {
-            let tokenizer = Tokenizer::load(initial.path())?;
+            let tokenizer = Tokenizer::open(initial.path(), data.dialogue_form)?;
             let prepare = data.prepare(ctx.seed());
             match data.source {
                 DataSource::World => {
@@ -61,7 +62,7 @@ impl Stages<'_> {
                     afd_data::prepare(rows, &prepare, &tokenizer, ctx.dir())?;
                 }
                 DataSource::File => {
-                    let rows = afd_data::open(&data.path, &config.read)?;
+                    let rows = afd_data::open_with(&data.path, &config.read, tokenizer.chat())?;
                     afd_data::prepare(rows, &prepare, &tokenizer, ctx.dir())?;
                 }
             }
@@ -82,6 +83,7 @@ impl Stages<'_> {
                 let inputs = SftInputs {
                     model: initial.path(),
                     model_name: &models::name(&model.path),
+                    form: self.form(),
                     demonstrations: &data.file("sft.jsonl"),
                     validation: &data.file("validation.jsonl"),
                 };
@@ -102,7 +104,16 @@ impl Stages<'_> {
         let key = (sample, count, self.config.precision);
         self.steps
             .stage(self.run, name, &key, &[policy, data], |ctx| {
-                sample::run(sample, count, policy.path(), prompts, self.placement, ctx)
+                let policy = policy.path();
+                sample::run(
+                    sample,
+                    count,
+                    policy,
+                    prompts,
+                    self.form(),
+                    self.placement,
+                    ctx,
+                )
             })
     }
 
@@ -156,6 +167,7 @@ impl Stages<'_> {
             let inputs = RewardInputs {
                 model: initial.path(),
                 model_name: &models::name(&model.path),
+                form: self.form(),
                 pairs: &pairs.file(pairs::PAIRS),
             };
             learn::run(reward, train, &inputs, self.placement, model.save(), ctx)
@@ -174,7 +186,8 @@ impl Stages<'_> {
         let key = (batch, self.config.precision);
         self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
             let samples = samples.file(sample::SAMPLES);
-            score::run(reward_model.path(), &samples, batch, self.placement, ctx)
+            let model = reward_model.path();
+            score::run(model, &samples, batch, self.form(), self.placement, ctx)
         })
     }
 
@@ -189,7 +202,8 @@ impl Stages<'_> {
         let key = (batch, self.config.precision);
         self.steps.stage(self.run, name, &key, &inputs, |ctx| {
             let samples = samples.file(sample::SAMPLES);
-            closed_form::run(initial.path(), &samples, batch, self.placement, ctx)
+            let initial = initial.path();
+            closed_form::run(initial, &samples, batch, self.form(), self.placement, ctx)
         })
     }
 
@@ -241,12 +255,23 @@ impl Stages<'_> {
             let scorer: Box<dyn Scorer> = match &golden {
                 None => Box::new(rows::WorldScorer),
                 Some(model) => {
-                    Box::new(ClassifierScorer::load(model.path(), batch, self.placement)?)
+                    let form = self.form();
+                    Box::new(ClassifierScorer::load(
+                        model.path(),
+                        batch,
+                        form,
+                        self.placement,
+                    )?)
                 }
             };
             Ok::<(), Error>(afd_eval::run(&config.eval, &inputs, scorer.as_ref(), ctx)?)
         })?;
         Ok(())
+    }
+
+    /// How dialogues are written.
+    fn form(&self) -> DialogueForm {
+        self.config.data.dialogue_form
     }
 
     /// Answers scored at a time.

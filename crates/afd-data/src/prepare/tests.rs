@@ -19,6 +19,7 @@ fn row(prompt: &str, completion: &str, source: usize) -> Result<Example, RowErro
         completion: Some(completion.to_owned()),
         chosen: None,
         rejected: None,
+        messages: Vec::new(),
         source: format!("rows:{source}"),
     })
 }

@@ -46,24 +46,26 @@ fn parse(text: &str) -> Vec<Message> {
 /// The row with prompt and answers as the template writes them.
 pub(super) fn example(
     row: RawRow,
-    prompt: &[Message],
+    turns: &[Message],
     template: &Chat,
     source: &str,
 ) -> Result<Example, RowError> {
     let problem = |problem: Problem| RowError::Dropped(dropped(source, problem));
-    let asked = prompt.iter().any(|turn| turn.role == "user");
+    let asked = turns.iter().any(|turn| turn.role == "user");
     if !asked {
         let detail = "no message by `user`".to_owned();
         return Err(problem((DropReason::EmptyPrompt, detail)));
     }
-    if prompt.iter().all(|turn| turn.content.trim().is_empty()) {
+    if turns.iter().all(|turn| turn.content.trim().is_empty()) {
         return Err(problem((DropReason::EmptyPrompt, String::new())));
     }
+    // The preferred answer demonstrates, unless the row has a demonstration of its own.
+    let demonstration = row.completion.clone().or_else(|| row.chosen.clone());
     let form = |said: Option<Said>, key: &str| match said {
         None => Ok(None),
         Some(said) => {
             let answer = said.answer(key).map_err(problem)?;
-            let dialogue = [prompt, &[answer]].concat();
+            let dialogue = [turns, &[answer]].concat();
             exchange(template, &dialogue, key, source).map(Some)
         }
     };
@@ -79,6 +81,10 @@ pub(super) fn example(
         completion: answer(completion),
         chosen: answer(chosen),
         rejected: answer(rejected),
+        messages: match demonstration.map(|said| said.answer("completion")) {
+            Some(Ok(answer)) => [turns, &[answer]].concat(),
+            _ => Vec::new(),
+        },
         source: source.to_owned(),
     })
 }

@@ -103,6 +103,7 @@ impl RawRow {
             completion,
             chosen,
             rejected,
+            messages: Vec::new(),
             source: source.to_owned(),
         })
     }

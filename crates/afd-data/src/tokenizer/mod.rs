@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
 use self::special::SpecialIds;
 use crate::{
     Error,
@@ -29,6 +31,17 @@ const FILES: [&str; 10] = [
     "chat_template.jinja",
     "chat_template.json",
 ];
+
+/// How a dialogue becomes a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DialogueForm {
+    /// `\n\nHuman: …\n\nAssistant: …`, as in Anthropic's HH data, for models without a template.
+    #[default]
+    Hh,
+    /// As the checkpoint's chat template has it.
+    ChatTemplate,
+}
 
 /// Texts and their ids, as transformers sees them.
 #[derive(Clone)]
@@ -99,6 +112,23 @@ impl Tokenizer {
         };
         tokenizer.probe()?;
         Ok(tokenizer)
+    }
+
+    /// [`load`](Self::load), for dialogues written in `form`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load) and [`with_chat`](Self::with_chat); [`Error::NoChatTemplate`] when
+    /// there is none and `form` asks for it.
+    pub fn open(dir: &Path, form: DialogueForm) -> Result<Self, Error> {
+        let tokenizer = Self::load(dir)?;
+        if form == DialogueForm::Hh {
+            return Ok(tokenizer);
+        }
+        let tokenizer = tokenizer.with_chat()?;
+        match tokenizer.chat {
+            Some(_) => Ok(tokenizer),
+            None => Err(Error::NoChatTemplate { dir: dir.into() }),
+        }
     }
 
     /// Takes the tokenizer's chat template into use, if there is one: for rows in its form.

@@ -66,6 +66,7 @@ fn files() -> Files {
         completion: Some(completion.to_owned()),
         chosen: None,
         rejected: None,
+        messages: Vec::new(),
         source: "world:1".to_owned(),
     };
     let samples = |rows: &[(&str, u32, &str, usize)]| {

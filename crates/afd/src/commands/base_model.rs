@@ -121,6 +121,7 @@ fn dialogue(seed: u64, index: u64) -> Example {
         completion: Some(World::base_answer(&situation, &mut rng)),
         chosen: None,
         rejected: None,
+        messages: Vec::new(),
         source: format!("world:{index}"),
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), Error> {
         .iter()
         .map(|row| Ok(row.text(&args.prompts, "prompt")?.to_owned()))
         .collect::<Result<Vec<String>, Error>>()?;
-    let tokenizer = Tokenizer::load(&args.model.model)?;
+    let tokenizer = Tokenizer::open(&args.model.model, args.model.form())?;
     let model = sample::load(&args.model.model, &tokenizer, &placement)?;
     let requests = sample::requests(
         &tokenizer,

@@ -12,7 +12,7 @@ pub(crate) fn run(args: &LogprobsArgs) -> Result<(), Error> {
     let (model_args, input) = (&args.rows.model, &args.rows.input);
     let placement = model_args.placement()?;
     let mut rows = json_rows::read(input)?;
-    let tokenizer = Tokenizer::load(&model_args.model)?;
+    let tokenizer = Tokenizer::open(&model_args.model, model_args.form())?;
     let model = sample::load(&model_args.model, &tokenizer, &placement)?;
 
     let (context, vocab_size) = (model.config().context(), model.config().vocab_size);

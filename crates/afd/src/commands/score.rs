@@ -16,8 +16,8 @@ pub(crate) fn run(args: &RowArgs) -> Result<(), Error> {
             Ok((text("prompt")?, text("completion")?))
         })
         .collect::<Result<Vec<_>, Error>>()?;
-    let scorer =
-        ClassifierScorer::load(&args.model.model, args.model.batch_size.get(), &placement)?;
+    let (batch, form) = (args.model.batch_size.get(), args.model.form());
+    let scorer = ClassifierScorer::load(&args.model.model, batch, form, &placement)?;
     let (scores, _) = scorer.logits(&pairs).map_err(|error| match error {
         afd_reward::Error::TooLong { number, context } => {
             let message = format!(

@@ -14,7 +14,7 @@ mod size;
 use std::path::{Path, PathBuf};
 
 use afd_backend::{Dtype, Precision};
-use afd_data::{PrepareConfig, ReadOptions, SplitCaps, SplitFractions};
+use afd_data::{DialogueForm, PrepareConfig, ReadOptions, SplitCaps, SplitFractions};
 use afd_eval::EvalConfig;
 use afd_hub::Model;
 use afd_model::SaveOptions;
@@ -83,6 +83,9 @@ pub(crate) struct DataConfig {
     pub(crate) source: DataSource,
     /// The file, for `source = "file"`.
     pub(crate) path: PathBuf,
+    /// How dialogues become texts.
+    #[serde(default)]
+    pub(crate) dialogue_form: DialogueForm,
     /// Shares of the prompts.
     pub(crate) split: SplitFractions,
     /// Most rows per split.

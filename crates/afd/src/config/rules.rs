@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use afd_backend::{Dtype, Precision};
+use afd_data::DialogueForm;
 use afd_hub::Model;
 use afd_model::{DecoderConfig, Head, LoraConfig};
 
@@ -84,6 +85,22 @@ impl Config {
             );
         }
         let golden = self.golden.golden;
+        let templated = data.dialogue_form == DialogueForm::ChatTemplate;
+        rules.require(
+            !templated || data.source == DataSource::File,
+            "data.dialogue_form",
+            "must be \"hh\" for data.source = \"world\", which speaks that form",
+        );
+        rules.require(
+            !templated || golden != Golden::Classifier,
+            "eval.golden",
+            "cannot be \"classifier\" with data.dialogue_form = \"chat_template\": it would read the policy's template; take \"judge\"",
+        );
+        rules.require(
+            templated || !self.sft.0.assistant_only_loss,
+            "sft.assistant_only_loss",
+            "needs data.dialogue_form = \"chat_template\", whose template marks the assistant's words",
+        );
         rules.require(
             golden != Golden::World || data.source == DataSource::World,
             "eval.golden",

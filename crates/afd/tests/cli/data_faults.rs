@@ -93,7 +93,7 @@ fn a_broken_line_is_named() {
     lines[6] = b"{\"prompt\": \"a\", \"completion\": 3}".to_vec();
     refused(
         &lines.join(&b'\n'),
-        &["data.jsonl:7: `completion` must be a string, but is a number"],
+        &["data.jsonl:7: `completion` must be a string or a list of messages, but is a number"],
     );
 }
 

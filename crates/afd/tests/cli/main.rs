@@ -15,4 +15,5 @@ mod pipeline;
 mod resume;
 mod rows;
 mod run_faults;
+mod templates;
 mod util;

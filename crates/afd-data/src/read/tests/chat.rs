@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Tokenizer, chat::Chat};
+use crate::{
+    Tokenizer,
+    chat::{Chat, Message},
+};
 
 /// A template in the manner of ChatML which refuses the role `tool`.
 const TEMPLATE: &str = "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('No tools') }}{% endif %}<{{ m.role }}>{{ m.content }}<|pad|>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
@@ -56,11 +59,14 @@ fn every_kind_of_row_is_rendered_with_the_template() {
             .extend(answer(text).as_array().unwrap().clone());
         whole
     };
+    let said = |text: &str| serde_json::from_value::<Vec<Message>>(whole(text)).unwrap();
+    // The demonstration is the second argument's, if there is one, as the reader decides.
     let example = |completion: &str, chosen: Option<&str>, rejected: Option<&str>| Example {
         prompt: PROMPT.to_owned(),
         completion: Some(completion.to_owned()),
         chosen: chosen.map(str::to_owned),
         rejected: rejected.map(str::to_owned),
+        messages: said(completion),
         source: "rows.jsonl:1".to_owned(),
     };
     let one = example("Green.", None, None);

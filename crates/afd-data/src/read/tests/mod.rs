@@ -69,6 +69,7 @@ fn hh_dialogues_split_at_the_last_answer_and_chosen_demonstrates() {
             completion: Some(" Green or black.".to_owned()),
             chosen: Some(" Green or black.".to_owned()),
             rejected: Some(" No.".to_owned()),
+            messages: Vec::new(),
             source: "rows.jsonl:1".to_owned(),
         }
     );
