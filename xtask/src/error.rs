@@ -78,6 +78,8 @@ pub(crate) enum Error {
     LibraryPath(#[from] std::env::JoinPathsError),
     #[error("on {device} the pipeline finished other stages than on flex: {}", stages.join(", "))]
     OtherStages { device: String, stages: Vec<String> },
+    #[error("{} comparison(s) missed their bound:\n  {}", missed.len(), missed.join("\n  "))]
+    Parity { missed: Vec<String> },
     #[error("{device} disagrees with flex:\n  {}", rows.join("\n  "))]
     Disagreement { device: String, rows: Vec<String> },
 }

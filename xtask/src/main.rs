@@ -13,6 +13,7 @@ mod ci;
 mod device;
 mod environment;
 mod error;
+mod parity;
 mod product;
 mod quickstart;
 mod run_dir;
@@ -67,6 +68,8 @@ enum Task {
     Quickstart(quickstart::Args),
     /// Run a short pipeline on several devices and compare the results with Flex's (a step of `ci`)
     Agreement(agreement::Args),
+    /// Compare models, files and losses with transformers, PEFT and TRL, both ways
+    Parity(parity::Args),
     /// Run the pipeline for several seeds and tabulate the results
     Study(study::Args),
     /// Train the shipped base checkpoint again and refresh the table of hashes
@@ -92,6 +95,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         Task::Ci => return Ok(ci::run()),
         Task::Quickstart(args) => quickstart::run(&args),
         Task::Agreement(args) => agreement::run(&args),
+        Task::Parity(args) => parity::run(&args),
         Task::Study(args) => study::run(&args),
         Task::Assets(args) => assets::run(&args),
         Task::Test(args) => test::run(&args),

@@ -12,7 +12,7 @@ use crate::{
     CausalLm, DecoderConfig, FinishReason, GenerationRequest, Head, Pretrained, SamplingParams,
     SaveOptions, SequenceClassifier, Stop, generate, never,
     parity_tests::{
-        Classifier, Ids, LanguageModel, assert_close, check_logits, sequences, testdata,
+        Classifier, Ids, LanguageModel, assert_close, check_logits, record, sequences, testdata,
     },
 };
 
@@ -88,6 +88,12 @@ fn every_family_computes_what_transformers_does() {
                 check_logits(name, &model, &sequences, reference, alike);
                 let prompt = &sequences[1].ids[..8];
                 let ours = greedy(&model, prompt, continuation.len());
+                let other = ours
+                    .iter()
+                    .zip(continuation)
+                    .filter(|(a, b)| a != b)
+                    .count();
+                record(&format!("{name}: greedy tokens"), other as f32, 0.0);
                 assert_eq!(&ours, continuation, "{name}");
             }
             Case::Score(reference) => {

@@ -2,7 +2,10 @@
 //!
 //! `testdata/make.py` made the files; it says with which versions.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use afd_backend::device::test_device;
 use burn::{
@@ -64,12 +67,36 @@ pub(crate) fn sequences(rows: &[Ids]) -> Vec<Sequence<'_>> {
         .collect()
 }
 
+/// The files of this crate, or those that `cargo xtask parity` has just made.
 pub(crate) fn testdata() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
+    match std::env::var_os("AFD_PARITY") {
+        Some(made) => made.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata"),
+    }
+}
+
+/// Tells `cargo xtask parity` of a difference.
+pub(crate) fn record(what: &str, difference: f32, bound: f32) {
+    if std::env::var_os("AFD_PARITY").is_none() {
+        return;
+    }
+    let path = testdata().join("results.tsv");
+    let mut file = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap();
+    // One write: tests run side by side.
+    let line = format!("{what}\t{difference:e}\t{bound:e}\n");
+    file.write_all(line.as_bytes()).unwrap();
 }
 
 pub(crate) fn assert_close(what: &str, ours: &[f32], theirs: &[f32]) {
     assert_eq!(ours.len(), theirs.len(), "{what}");
+    let differences = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs());
+    // A NaN is a miss, which `max` would pass over.
+    let largest = differences.fold(0.0, |max: f32, d| if d <= max { max } else { d });
+    record(what, largest, TOLERANCE);
     for (index, (a, b)) in ours.iter().zip(theirs).enumerate() {
         assert!(
             (a - b).abs() <= TOLERANCE,

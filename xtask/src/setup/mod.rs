@@ -5,6 +5,7 @@
 
 mod error;
 pub(crate) mod libtorch;
+mod python;
 pub(crate) mod swiftshader;
 mod venv;
 pub(crate) mod vulkan;
@@ -16,6 +17,7 @@ use std::path::{self, Path, PathBuf};
 use clap::Subcommand;
 
 pub(crate) use self::error::SetupError;
+pub(crate) use self::python::python;
 use crate::error::Error;
 use crate::shell;
 

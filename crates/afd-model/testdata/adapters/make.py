@@ -54,9 +54,9 @@ CASES = [
 KINDS = {name: family for name, family, _, _ in families.CASES}
 
 
-def load_base(case):
+def load_base(case, bases=FAMILIES):
     kind, _ = families.classes(case, KINDS[case])
-    return families.load(kind, FAMILIES / case)
+    return families.load(kind, bases / case)
 
 
 def gradients(model, sequences):
@@ -75,26 +75,27 @@ def gradients(model, sequences):
     return loss.item(), norms
 
 
-def make():
-    sequences = json.loads((FAMILIES / "expected.json").read_text())["sequences"]
+def make(out=HERE, bases=FAMILIES, seeds=lambda seed: seed):
+    """Writes every adapter to `out`, on models in `bases`, drawn from another seed if asked."""
+    sequences = json.loads((bases / "expected.json").read_text())["sequences"]
     cases = {}
     for seed, (name, base, options) in enumerate(CASES):
         task = "SEQ_CLS" if families.is_score(name) else "CAUSAL_LM"
         config = peft.LoraConfig(task_type=task, lora_dropout=0.0, **options)
-        model = peft.get_peft_model(load_base(base), config)
-        generator = torch.Generator().manual_seed(seed)
+        model = peft.get_peft_model(load_base(base, bases), config)
+        generator = torch.Generator().manual_seed(seeds(seed))
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * STD)
-        directory = HERE / name
+        directory = out / name
         shutil.rmtree(directory, ignore_errors=True)
         model.base_model.model.config._name_or_path = base
         config.base_model_name_or_path = base
         model.save_pretrained(directory, save_embedding_layers=False)
         (directory / "README.md").unlink(missing_ok=True)
         # What is expected comes from the files.
-        model = peft.PeftModel.from_pretrained(load_base(base), directory, is_trainable=True)
+        model = peft.PeftModel.from_pretrained(load_base(base, bases), directory, is_trainable=True)
         model.eval()
         cases[name] = {"base": base, **families.compute(name, model, sequences)}
         if not families.is_score(name):
@@ -111,7 +112,7 @@ def make():
         "cases": cases,
     }
     text = families.one_line_per_list(expected)
-    (HERE / "expected.json").write_text(text + "\n")
+    (out / "expected.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":
