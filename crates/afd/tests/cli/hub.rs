@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Command};
 
 use serde_json::Value;
 
-use crate::util::{Ends, Run, base, copy};
+use crate::util::{Ends, Run, afd, base, copy, root};
 
 const FIRST: &str = "0123456789abcdef0123456789abcdef01234567";
 const SECOND: &str = "fedcba9876543210fedcba9876543210fedcba98";
@@ -141,4 +141,41 @@ fn what_cannot_be_reached_is_told_before_anything_runs() {
     with_cache(&run, run.pipeline(&[])).fails(1, &parts);
     assert!(!run.file("data").exists());
     assert!(!run.file("run.json").exists());
+}
+
+#[test]
+fn the_papers_configurations_are_complete() {
+    for (config, model, golden) in [
+        (
+            "hh-harmless-gpt2.toml",
+            "openai-community/gpt2",
+            "Ray2333/gpt2-large-harmless-reward_model",
+        ),
+        (
+            "hh-helpful-gemma-2b.toml",
+            "google/gemma-2b",
+            "weqweasdas/RM-Gemma-7B",
+        ),
+    ] {
+        let run = Run::new("");
+        let rows = run.write("rows.jsonl", "{}");
+        let mut check = afd(["check", "--config"]);
+        check.arg(root().join("configs").join(config));
+        // Without bf16 of its own, the device of the tests takes the place of a GPU.
+        check.args([
+            "--set",
+            "precision.params=f32",
+            "--set",
+            "precision.compute=f32",
+        ]);
+        check.arg("--set").arg(format!("data.path={rows:?}"));
+        let told = check.succeeds().stdout;
+        for part in [
+            format!("model.path: {model} "),
+            format!("eval.golden_path: {golden} "),
+        ] {
+            assert!(told.contains(&part), "no {part:?} in:\n{told}");
+        }
+        assert!(told.contains("target_modules = \"all-linear\""), "{told}");
+    }
 }
