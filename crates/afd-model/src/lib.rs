@@ -37,6 +37,7 @@ mod families;
 #[cfg(test)]
 mod families_tests;
 mod generate;
+mod layer;
 mod layers;
 mod lora;
 #[cfg(test)]

@@ -59,15 +59,10 @@ pub trait Pretrained: Module {
     /// The frozen weights are shared with every clone of the model, not copied.
     ///
     /// # Errors
-    /// [`Error::Lora`] on a value out of range or a name that fits no module.
-    ///
-    /// # Panics
-    /// When the model has adapters already.
+    /// [`Error::Lora`] on a value out of range or a name that fits no module, or when the model has
+    /// adapters already.
     fn with_lora(self, config: &LoraConfig, base: &str, seed: u64) -> Result<Self, Error> {
-        assert!(
-            self.decoder().adapters().is_none(),
-            "the model has adapters"
-        );
+        without(&self)?;
         let shape = self.config().clone();
         let mut model = lora::attach(self, &shape, config, seed)?;
         model
@@ -82,14 +77,9 @@ pub trait Pretrained: Module {
     /// # Errors
     /// When a file is missing or damaged, a tensor does not fit this model, or the adapters are of
     /// a kind other than LoRA or use an option of PEFT's that changes the base.
-    ///
-    /// # Panics
-    /// When the model has adapters already.
+    /// A model with adapters takes no others.
     fn with_adapter(self, dir: &Path) -> Result<Self, Error> {
-        assert!(
-            self.decoder().adapters().is_none(),
-            "the model has adapters"
-        );
+        without(&self)?;
         let shape = self.config().clone();
         let (mut model, config, base) = peft::load(self, &shape, dir)?;
         model.decoder_mut().set_adapters(Some((config, base)));
@@ -99,12 +89,14 @@ pub trait Pretrained: Module {
     /// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`, in f32.
     ///
     /// # Errors
-    /// When `dir` cannot be written.
-    ///
-    /// # Panics
-    /// When the model has no adapters.
+    /// When `dir` cannot be written, or the model has no adapters.
     fn save_adapter(&self, dir: &Path) -> Result<(), Error> {
-        let (lora, base) = self.decoder().adapters().expect("a model with adapters");
+        let Some((lora, base)) = self.decoder().adapters() else {
+            return Err(Error::Lora {
+                key: "adapters",
+                problem: "are missing: the model has none to save".into(),
+            });
+        };
         peft::save(self, self.decoder(), Self::HEAD, (lora, base), dir)
     }
 
@@ -212,3 +204,14 @@ pub trait Pretrained: Module {
 
 /// Where a trained model has its adapters, within its directory.
 const ADAPTER: &str = "adapter";
+
+/// Refuses a model that has adapters.
+fn without<M: Pretrained>(model: &M) -> Result<(), Error> {
+    match model.decoder().adapters() {
+        None => Ok(()),
+        Some(_) => Err(Error::Lora {
+            key: "adapters",
+            problem: "are there already; merge or unload them first".into(),
+        }),
+    }
+}
