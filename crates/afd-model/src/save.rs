@@ -86,8 +86,8 @@ pub(crate) fn save<M: Module>(
     })
 }
 
-/// Gives the written files their names, and removes what an earlier save into `dir` left of the
-/// other kind: a reader would take it for the weights.
+/// Gives the written files their names, and removes those of an earlier save into `dir`: a reader
+/// might take them for the weights.
 fn publish(
     dir: &Path,
     partial: &[PathBuf],
@@ -99,9 +99,10 @@ fn publish(
     for (partial, file) in partial.iter().zip(files) {
         std::fs::rename(partial, file)?;
     }
-    let (stale, index) = (dir.join(SINGLE), dir.join(INDEX));
+    let index = dir.join(INDEX);
     if files.len() == 1 {
-        return remove_if_there(&index);
+        remove_if_there(&index)?;
+        return remove_others(dir, files);
     }
     let mut weight_map = Map::new();
     for (shard, file) in shards.iter().zip(files) {
@@ -118,7 +119,21 @@ fn publish(
     let temporary = index.with_extension("partial");
     std::fs::write(&temporary, format!("{json:#}\n"))?;
     std::fs::rename(&temporary, &index)?;
-    remove_if_there(&stale)
+    remove_others(dir, files)
+}
+
+/// Removes files of weights in `dir` that are not among `files`.
+fn remove_others(dir: &Path, files: &[PathBuf]) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_shard = name.starts_with("model-") && name.contains("-of-");
+        let is_weights = name == SINGLE || (is_shard && name.ends_with(".safetensors"));
+        if is_weights && !files.contains(&path) {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
