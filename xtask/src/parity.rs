@@ -32,6 +32,18 @@ const TESTS: [&str; 6] = [
     "exports_for_parity",
 ];
 
+/// What is to be among the comparisons.
+const EXPECTED: [&str; 8] = [
+    "greedy tokens",
+    "padded log-probs",
+    "adapter: gradients",
+    "fused adapter",
+    "in TRL: gradients",
+    "our files in transformers",
+    "our files in PEFT",
+    "chat templates",
+];
+
 const SCRIPT: &str = "xtask/parity/parity.py";
 
 const EXAMPLES: &str = "\
@@ -100,13 +112,26 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         Err(_) => Ok(()),
     };
 
-    let results = read(&folder.join("results.tsv"))?;
+    let path = folder.join("results.tsv");
+    if let (false, Err(error)) = (path.exists(), &tested) {
+        // Nothing was compared: what went wrong is what the tests said.
+        println!("error: {error}");
+    }
+    let results = read(&path)?;
     println!("\n{}", table(&results));
     let missed: Vec<String> = results
         .iter()
         .filter(|result| !result.fits())
         .map(|result| result.what.clone())
         .collect();
+    // A test that was renamed runs no more, and says nothing.
+    for expected in EXPECTED {
+        if !results.iter().any(|result| result.what.contains(expected)) && tested.is_ok() {
+            return Err(Error::Parity {
+                missed: vec![format!("{expected}: nothing of this kind was compared")],
+            });
+        }
+    }
     match missed.is_empty() {
         true => tested.and(checked),
         false => Err(Error::Parity { missed }),

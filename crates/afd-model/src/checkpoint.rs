@@ -237,6 +237,15 @@ impl Checkpoint {
         }
     }
 
+    /// [`Self::finish`] without exceptions: an adapter holds what was trained and nothing else.
+    pub(crate) fn finish_all(&self) -> Result<(), Error> {
+        let read = self.read.borrow();
+        match self.tensors.keys().find(|name| !read.contains(*name)) {
+            Some(name) => Err(self.unexpected(name.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// The complaint about a tensor there is no place for.
     pub(crate) fn unexpected(&self, name: String) -> Error {
         Error::UnexpectedTensor {

@@ -98,6 +98,8 @@ pub enum Error {
     TokenId { id: u32, vocab_size: usize },
     #[error("the logits are not finite; the checkpoint is damaged or its training diverged")]
     NonFinite,
+    #[error("the machine's own memory cannot be computed in: {0}")]
+    Host(Box<afd_backend::DeviceError>),
     #[error("the adapter's `{key}` {problem}")]
     Lora { key: &'static str, problem: String },
     #[error(

@@ -41,6 +41,8 @@ mod layer;
 mod layers;
 mod lora;
 #[cfg(test)]
+mod lora_faults_tests;
+#[cfg(test)]
 mod lora_tests;
 mod number;
 #[cfg(test)]

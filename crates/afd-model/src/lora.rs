@@ -153,6 +153,42 @@ fn pattern<V: Copy>(pattern: &BTreeMap<String, V>, module: &str) -> Option<V> {
     found.next().map(|(_, value)| *value)
 }
 
+/// The first key of a pattern that is no plain end of the name of a module in `modules`, or that
+/// says otherwise of one than another key.
+pub(crate) fn unclear<V: Copy + PartialEq>(
+    pattern: &BTreeMap<String, V>,
+    modules: &[String],
+) -> Option<String> {
+    let values = |module: &String| {
+        let of_module = pattern.iter().filter(|(name, _)| ends_in(module, name));
+        of_module.map(|(_, value)| *value).collect::<Vec<V>>()
+    };
+    let keys = pattern.keys().find(|name| {
+        let mut covered = modules.iter().filter(|module| ends_in(module, name));
+        let clear = |module: &String| values(module).windows(2).all(|pair| pair[0] == pair[1]);
+        let any = modules.iter().any(|module| ends_in(module, name));
+        !any || !covered.all(clear)
+    });
+    keys.cloned()
+}
+
+/// The table of the tokens.
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
+/// Refuses to train the embedding of a model whose output head it is too: PEFT would train one and
+/// leave the other.
+pub(crate) fn refuse_tied(config: &DecoderConfig, name: &str) -> Result<(), Error> {
+    match config.tie_word_embeddings && name == EMBEDDING {
+        false => Ok(()),
+        true => Err(Error::Lora {
+            key: "modules_to_save",
+            problem: "names the embedding, which is the output head too in this model: PEFT does \
+                      not train the two as one"
+                .into(),
+        }),
+    }
+}
+
 /// Whether `module` is `name`, or ends in it after a dot.
 pub(crate) fn ends_in(module: &str, name: &str) -> bool {
     let before = module.strip_suffix(name);
@@ -237,6 +273,13 @@ pub(crate) fn attach<M: Module>(
     };
     let module = module.apply_reparameterization(&mut fresh);
     let used = |name: &String| fresh.modules.iter().any(|module| ends_in(module, name));
+    if fresh
+        .modules
+        .iter()
+        .any(|module| *module == module_name(config, EMBEDDING, 2))
+    {
+        refuse_tied(config, EMBEDDING)?;
+    }
     let targets = match &lora.target_modules {
         TargetModules::All(_) => &[][..],
         TargetModules::Named(names) => names,
@@ -248,8 +291,8 @@ pub(crate) fn attach<M: Module>(
     };
     let unknown = [
         named("target_modules", targets.iter().collect()),
-        named("rank_pattern", lora.rank_pattern.keys().collect()),
-        named("alpha_pattern", lora.alpha_pattern.keys().collect()),
+        unclear(&lora.rank_pattern, &fresh.modules).map(|name| ("rank_pattern", name)),
+        unclear(&lora.alpha_pattern, &fresh.modules).map(|name| ("alpha_pattern", name)),
         named("modules_to_save", lora.modules_to_save.iter().collect()),
     ];
     match unknown.into_iter().flatten().next() {
@@ -257,7 +300,8 @@ pub(crate) fn attach<M: Module>(
         Some((key, name)) => Err(Error::Lora {
             key,
             problem: format!(
-                "names `{name}`, which is none of what it may name here: {}",
+                "names `{name}`, which is none of what it may name here, or says otherwise than \
+                 another key: {}",
                 last_words(module, config, key == "modules_to_save")
             ),
         }),

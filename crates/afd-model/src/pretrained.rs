@@ -4,6 +4,7 @@ use std::path::Path;
 
 use afd_backend::Placement;
 use burn::module::Module;
+use serde_json::Value;
 
 use crate::{Decoder, DecoderConfig, Error, Head, LoraConfig, SaveOptions, lora, peft, save::save};
 
@@ -41,7 +42,7 @@ pub trait Pretrained: Module {
         crate::write_json(&dir.join("config.json"), &json)?;
         if Self::HEAD == Head::LanguageModel {
             let json = config.generation_json();
-            crate::write_json(&dir.join("generation_config.json"), &json)?;
+            crate::write_json(&dir.join(GENERATION), &json)?;
         }
         save(self, self.decoder(), dir, options)
     }
@@ -82,6 +83,21 @@ pub trait Pretrained: Module {
         without(&self)?;
         let shape = self.config().clone();
         let (mut model, config, base) = peft::load(self, &shape, dir)?;
+        let path = dir.join(GENERATION);
+        if path.exists() {
+            let tokens: Value = crate::read_json(&path)?;
+            let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+            let end = match &tokens["eos_token_id"] {
+                Value::Array(ids) => ids.iter().filter_map(id).collect(),
+                one => Vec::from_iter(id(one)),
+            };
+            if !end.is_empty() {
+                model.decoder_mut().set_end_tokens(&end);
+            }
+            if let Some(pad) = id(&tokens["pad_token_id"]) {
+                model.decoder_mut().set_pad_token(pad);
+            }
+        }
         model.decoder_mut().set_adapters(Some((config, base)));
         Ok(model)
     }
@@ -97,7 +113,11 @@ pub trait Pretrained: Module {
                 problem: "are missing: the model has none to save".into(),
             });
         };
-        peft::save(self, self.decoder(), Self::HEAD, (lora, base), dir)
+        let whom = peft::For::Peft;
+        peft::save(self, self.decoder(), Self::HEAD, (lora, base), dir, whom)?;
+        // Which tokens end an answer and pad a batch belongs to what was trained.
+        let json = self.config().generation_json();
+        crate::write_json(&dir.join(GENERATION), &json)
     }
 
     /// The same model without adapters, which are added to the weights.
@@ -105,7 +125,7 @@ pub trait Pretrained: Module {
     fn merge_and_unload(mut self) -> Self {
         lora::detach(self.decoder_mut(), true);
         self.decoder_mut().set_adapters(None);
-        self
+        self.unfreeze()
     }
 
     /// The same model without adapters, as it was before it had them, but for the modules that
@@ -114,7 +134,7 @@ pub trait Pretrained: Module {
     fn unload(mut self) -> Self {
         lora::detach(self.decoder_mut(), false);
         self.decoder_mut().set_adapters(None);
-        self
+        self.unfreeze()
     }
 
     /// The same model whose adapters, if it has any, are left out: with policy and reference of
@@ -133,13 +153,17 @@ pub trait Pretrained: Module {
         self
     }
 
-    /// Writes what training changes: the adapters if there are any, otherwise the whole model.
+    /// Writes what training changes, for [`load_checkpoint`](Self::load_checkpoint): the adapters
+    /// if there are any, otherwise the whole model.
     ///
     /// # Errors
     /// When `dir` cannot be written.
     fn save_checkpoint(&self, dir: &Path) -> Result<(), Error> {
         match self.decoder().adapters() {
-            Some(_) => self.save_adapter(dir),
+            Some((lora, base)) => {
+                let whom = peft::For::Training;
+                peft::save(self, self.decoder(), Self::HEAD, (lora, base), dir, whom)
+            }
             None => self.save(dir, SaveOptions::default()),
         }
     }
@@ -169,17 +193,12 @@ pub trait Pretrained: Module {
 
     /// Writes a trained model into `dir`: the whole of it. If it has adapters, they go into
     /// `dir/adapter`, and what they make of the model in the directory `base` into `dir`: merged
-    /// into the weights as they are on disk, not as the device held them in training.
+    /// into the weights as they are on disk, not as the device held them in training, and in the
+    /// machine's memory, which has room for f32 where a device may not.
     ///
     /// # Errors
     /// When `dir` cannot be written, or `base` not be read again.
-    fn save_trained(
-        self,
-        base: &Path,
-        placement: &Placement,
-        options: SaveOptions,
-        dir: &Path,
-    ) -> Result<(), Error> {
+    fn save_trained(self, base: &Path, options: SaveOptions, dir: &Path) -> Result<(), Error> {
         if self.decoder().adapters().is_none() {
             return self.save(dir, options);
         }
@@ -189,21 +208,19 @@ pub trait Pretrained: Module {
             source,
         })?;
         self.save_adapter(&adapter)?;
-        let (end, pad) = (
-            self.config().eos_token_ids.clone(),
-            self.config().pad_token_id,
-        );
         drop(self);
-        let mut base = Self::read(base, &placement.for_training())?.with_end_tokens(&end);
-        if let Some(pad) = pad {
-            base.decoder_mut().set_pad_token(pad);
-        }
+        let host =
+            afd_backend::device::open("flex").map_err(|error| Error::Host(Box::new(error)))?;
+        let base = Self::read(base, &host.into())?;
         base.with_adapter(&adapter)?.save(dir, options)
     }
 }
 
 /// Where a trained model has its adapters, within its directory.
 const ADAPTER: &str = "adapter";
+
+/// The tokens that end answers and pad batches, beside weights.
+const GENERATION: &str = "generation_config.json";
 
 /// Refuses a model that has adapters.
 fn without<M: Pretrained>(model: &M) -> Result<(), Error> {

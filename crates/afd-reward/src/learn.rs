@@ -158,9 +158,7 @@ pub fn run(
         "eval_auc": origin_auc(&outcome.model, &held_out, &batches),
     });
     drop(frozen);
-    outcome
-        .model
-        .save_trained(inputs.model, placement, save, ctx.dir())?;
+    outcome.model.save_trained(inputs.model, save, ctx.dir())?;
     tokenizer.save(ctx.dir())?;
     ctx.write("summary.json", format!("{summary:#}\n").as_bytes())?;
     Ok(())

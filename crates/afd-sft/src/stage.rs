@@ -54,12 +54,17 @@ pub fn run(
     model.config().check_vocabulary(tokenizer.vocab_size())?;
     // What ends an answer here must end it wherever the model goes.
     let model = model.with_end_tokens(tokenizer.eos_ids());
-    let mut too_long = 0;
+    let (mut too_long, mut empty) = (0, 0);
     let mut rows = |path: &Path| -> Result<NegativeLogLikelihood, Error> {
         let mut examples: Vec<Example> = read_jsonl(path)?;
         examples.retain(|example| example.completion.is_some());
-        let rows = tokenise(config, &tokenizer, &examples)?;
+        // Without a dialogue there is no turn to train on.
+        examples.retain(|example| !config.assistant_only_loss || !example.messages.is_empty());
+        let mut rows = tokenise(config, &tokenizer, &examples)?;
         too_long += examples.len() - rows.len();
+        let read = rows.len();
+        rows.retain(|row| row.mask().iter().skip(1).any(|trained| *trained));
+        empty += read - rows.len();
         if rows.is_empty() {
             return Err(Error::NoExamples {
                 path: path.into(),
@@ -79,14 +84,13 @@ pub fn run(
         placement,
         ctx,
     )?;
-    outcome
-        .model
-        .save_trained(inputs.model, placement, save, ctx.dir())?;
+    outcome.model.save_trained(inputs.model, save, ctx.dir())?;
     tokenizer.save(ctx.dir())?;
     let summary = serde_json::json!({
         "examples": training.rows.len(),
         "eval_examples": validation.rows.len(),
         "dropped_too_long": too_long,
+        "dropped_nothing_to_train": empty,
         "steps": outcome.steps,
         "eval_loss": outcome.eval_loss,
     });

@@ -85,12 +85,12 @@ pub(crate) struct ExportArgs {
     /// The model an adapter is on, where its files name none or another.
     #[arg(long)]
     pub(crate) base: Option<PathBuf>,
-    /// What weights are stored in: f32, bf16 or f16.
-    #[arg(long, value_parser = dtype, default_value = "f32")]
-    pub(crate) save_dtype: Dtype,
-    /// Largest file of weights.
-    #[arg(long, default_value = "5GB")]
-    pub(crate) max_shard_size: Size,
+    /// What a whole model's weights are stored in: f32 (if not given), bf16 or f16.
+    #[arg(long, value_parser = dtype)]
+    pub(crate) save_dtype: Option<Dtype>,
+    /// Largest file of a whole model's weights; 5GB if not given.
+    #[arg(long)]
+    pub(crate) max_shard_size: Option<Size>,
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,8 @@ pub(crate) struct Card {
 }
 
 struct Made {
+    /// What it was made with, by the manifest.
+    settings: Vec<(String, Value)>,
     manifest: Manifest,
     /// The numbers of the stage's `summary.json`.
     metrics: Vec<(String, Value)>,
@@ -45,11 +47,20 @@ impl Card {
     ) -> Result<Self, Error> {
         let made = match from.join("manifest.json").exists() {
             false => None,
-            true => Some(Made {
-                manifest: Manifest::read(from)?,
-                metrics: metrics(&from.join("summary.json")),
-                config: from.ancestors().skip(1).find_map(run_config),
-            }),
+            true => {
+                let manifest = Manifest::read(from)?;
+                let settings = settings(&manifest.config);
+                // The run may have gone on with other settings since.
+                let config = from.ancestors().skip(1).find_map(run_config);
+                let config =
+                    config.filter(|(_, config)| agrees(config, &manifest.stage, &settings));
+                Some(Made {
+                    settings,
+                    manifest,
+                    metrics: metrics(&from.join("summary.json")),
+                    config,
+                })
+            }
         };
         let base = base.map(|base| base.to_string_lossy().into_owned());
         let of_run = made.as_ref().and_then(|made| made.config.as_ref());
@@ -142,6 +153,13 @@ impl Card {
         yaml + "---\n"
     }
 
+    /// Whether dialogues were written by the chat template.
+    fn is_templated(&self) -> bool {
+        let config = self.made.as_ref().and_then(|made| made.config.as_ref());
+        let form = config.and_then(|(_, config)| text(config, "data", "dialogue_form"));
+        form.as_deref() == Some("chat_template")
+    }
+
     fn usage(&self) -> String {
         let class = match (self.format, self.head) {
             (ExportFormat::Hf, Head::LanguageModel) => "AutoModelForCausalLM",
@@ -180,11 +198,27 @@ impl Card {
                     .to_owned()
             }
         };
+        let inputs = match self.is_templated() {
+            false => format!("tokenizer({text}, return_tensors=\"pt\")"),
+            true => {
+                let answer = match self.head {
+                    Head::LanguageModel => "], add_generation_prompt=True",
+                    Head::Score => {
+                        ",\n    {\"role\": \"assistant\", \"content\": \"In a sunny spot.\"}]"
+                    }
+                };
+                format!(
+                    "tokenizer.apply_chat_template(\n    \
+                     [{{\"role\": \"user\", \"content\": \"How do I grow beans?\"}}{answer},\n    \
+                     return_tensors=\"pt\", return_dict=True)"
+                )
+            }
+        };
         format!(
             "{import}\npath = \"PATH\"  # this directory\n\
              tokenizer = AutoTokenizer.from_pretrained(path)\n\
              model = {class}.from_pretrained(path{options})\n\
-             inputs = tokenizer({text}, return_tensors=\"pt\")\n{last}"
+             inputs = {inputs}\n{last}"
         )
     }
 }
@@ -233,10 +267,9 @@ impl Made {
                 manifest.stage
             );
         }
-        let settings = self.settings();
-        if !settings.is_empty() {
+        if !self.settings.is_empty() {
             card.push_str("\n| setting | value |\n| --- | --- |\n");
-            for (key, value) in settings {
+            for (key, value) in &self.settings {
                 let _ = writeln!(card, "| `{key}` | {value} |");
             }
         }
@@ -247,27 +280,45 @@ impl Made {
             }
         }
     }
+}
 
-    /// The table of the configuration that the stage was made by.
-    fn settings(&self) -> Vec<(String, String)> {
-        let table = self.manifest.stage.split('/').next().unwrap_or_default();
-        let config = self
-            .config
-            .as_ref()
-            .and_then(|(_, config)| config.get(table));
-        let mut settings = Vec::new();
-        for (key, value) in config.and_then(toml::Value::as_table).into_iter().flatten() {
+/// The settings in a manifest's configuration: those of its tables, and of tables within.
+fn settings(config: &Value) -> Vec<(String, Value)> {
+    fn gather(value: &Value, path: &str, settings: &mut Vec<(String, Value)>) {
+        for (key, value) in value.as_object().into_iter().flatten() {
+            let key = format!("{path}{key}");
             match value {
-                toml::Value::Table(inner) => settings.extend(
-                    inner
-                        .iter()
-                        .map(|(name, value)| (format!("{key}.{name}"), value.to_string())),
-                ),
-                value => settings.push((key.clone(), value.to_string())),
+                Value::Object(_) => gather(value, &format!("{key}."), settings),
+                value => settings.push((key, value.clone())),
             }
         }
-        settings
     }
+    let mut found = Vec::new();
+    let parts = config
+        .as_array()
+        .map_or(std::slice::from_ref(config), Vec::as_slice);
+    for part in parts {
+        gather(part, "", &mut found);
+    }
+    found
+}
+
+/// Whether a run's configuration says of a stage what its manifest does.
+fn agrees(config: &toml::Table, stage: &str, settings: &[(String, Value)]) -> bool {
+    let table = stage.split('/').next().unwrap_or_default();
+    let same = |(key, value): &(String, Value)| {
+        let mut found = config.get(table);
+        for part in key.split('.') {
+            found = found.and_then(|table| table.get(part));
+        }
+        let found = found.and_then(|value| serde_json::to_value(value).ok());
+        match (value.as_f64(), found.as_ref().and_then(Value::as_f64)) {
+            (Some(made), Some(said)) => made == said,
+            // What is off needs no key.
+            _ => found.as_ref().unwrap_or(&Value::Bool(false)) == value,
+        }
+    };
+    settings.iter().all(same)
 }
 
 /// The numbers of a summary, or none.

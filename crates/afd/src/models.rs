@@ -144,11 +144,12 @@ pub(crate) fn named(path: &Path) -> Model {
     repository.map_or_else(|| Model::Directory(path.to_path_buf()), Model::Repository)
 }
 
-/// What others call the model: its repository, or where its directory is.
-pub(crate) fn name(path: &Path) -> String {
-    match named(path) {
-        Model::Directory(dir) => dir.display().to_string(),
-        Model::Repository(repository) => repository.id().to_owned(),
+/// Where a model is that a command was given: what is there as a directory, or what the cache has of
+/// a repository of that name.
+pub(crate) fn given(path: &Path) -> Option<PathBuf> {
+    match path.exists() {
+        true => Some(path.to_owned()),
+        false => here(path).filter(|dir| dir.exists()),
     }
 }
 

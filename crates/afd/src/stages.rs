@@ -19,7 +19,7 @@ use afd_stage::{Artifact, RunDir, StageContext, source_artifact};
 use crate::{
     config::{Config, DataSource},
     error::Error,
-    models, rows,
+    rows,
     steps::{Steps, Stopped},
 };
 
@@ -74,15 +74,17 @@ impl Stages<'_> {
     /// The fine-tuned policy.
     pub(crate) fn sft(&self, initial: &Artifact, data: &Artifact) -> Result<Artifact, Stopped> {
         let (sft, train) = &self.config.sft;
-        // Training holds f32 weights whatever `precision.params` says.
+        // Training holds f32 weights whatever `precision.params` says, but for frozen ones.
         let model = &self.config.model;
         let saved = (model.save_dtype, &model.max_shard_size);
-        let key = (sft, train, self.config.precision.compute, saved);
+        let held = sft.lora.is_some().then_some(self.config.precision.params);
+        let compute = (self.config.precision.compute, held);
+        let key = (sft, train, compute, saved, self.form());
         self.steps
             .stage(self.run, "sft", &key, &[initial, data], |ctx| {
                 let inputs = SftInputs {
                     model: initial.path(),
-                    model_name: &models::name(&model.path),
+                    model_name: initial.name(),
                     form: self.form(),
                     demonstrations: &data.file("sft.jsonl"),
                     validation: &data.file("validation.jsonl"),
@@ -101,7 +103,7 @@ impl Stages<'_> {
         count: usize,
     ) -> Result<Artifact, Stopped> {
         let sample = &self.config.sample;
-        let key = (sample, count, self.config.precision);
+        let key = (sample, count, self.config.precision, self.form());
         self.steps
             .stage(self.run, name, &key, &[policy, data], |ctx| {
                 let policy = policy.path();
@@ -161,12 +163,17 @@ impl Stages<'_> {
         let (reward, train) = &self.config.reward;
         let model = &self.config.model;
         let saved = (model.save_dtype, &model.max_shard_size);
-        let key = (reward, train, self.config.precision.compute, saved);
+        let held = reward
+            .lora
+            .is_some()
+            .then_some(self.config.precision.params);
+        let compute = (self.config.precision.compute, held);
+        let key = (reward, train, compute, saved, self.form());
         let (name, inputs) = (format!("reward/{name}"), [initial, pairs]);
         self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
             let inputs = RewardInputs {
                 model: initial.path(),
-                model_name: &models::name(&model.path),
+                model_name: initial.name(),
                 form: self.form(),
                 pairs: &pairs.file(pairs::PAIRS),
             };
@@ -183,7 +190,7 @@ impl Stages<'_> {
     ) -> Result<Artifact, Stopped> {
         let (name, inputs) = (format!("scores/{name}"), [reward_model, samples]);
         let batch = self.batch();
-        let key = (batch, self.config.precision);
+        let key = (batch, self.config.precision, self.form());
         self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
             let samples = samples.file(sample::SAMPLES);
             let model = reward_model.path();
@@ -199,7 +206,7 @@ impl Stages<'_> {
     ) -> Result<Artifact, Stopped> {
         let (name, inputs) = ("scores/closed-form", [initial, samples]);
         let batch = self.batch();
-        let key = (batch, self.config.precision);
+        let key = (batch, self.config.precision, self.form());
         self.steps.stage(self.run, name, &key, &inputs, |ctx| {
             let samples = samples.file(sample::SAMPLES);
             let initial = initial.path();
@@ -238,7 +245,9 @@ impl Stages<'_> {
         inputs.extend([sft, data, init]);
         inputs.extend(reward_models.iter().map(|(_, model)| model));
         inputs.extend(&golden);
-        let scoring = golden.as_ref().map(|_| (batch, config.precision));
+        let scoring = golden
+            .as_ref()
+            .map(|_| (batch, config.precision, self.form()));
         let key = (&config.eval, name, scoring);
         self.steps.stage(self.run, "eval", &key, &inputs, |ctx| {
             let mut environments = self.steps.environments();

@@ -5,7 +5,7 @@ mod write;
 
 pub(crate) use read::load;
 pub use read::{adapter_base, is_adapter};
-pub(crate) use write::save;
+pub(crate) use write::{For, save};
 
 const WEIGHTS: &str = "adapter_model.safetensors";
 const CONFIG: &str = "adapter_config.json";

@@ -15,7 +15,7 @@ use crate::{
     DecoderConfig, Error, LoraConfig, TargetModules,
     checkpoint::Checkpoint,
     families,
-    lora::{factor, is_linear, module_name, trained_whole},
+    lora::{factor, is_linear, module_name, refuse_tied, trained_whole, unclear},
     place::{Layout, Part, Place},
 };
 
@@ -24,7 +24,6 @@ use crate::{
 #[derive(Deserialize)]
 struct AdapterConfig {
     peft_type: String,
-    base_model_name_or_path: Option<String>,
     r: usize,
     lora_alpha: f64,
     #[serde(default)]
@@ -85,8 +84,12 @@ pub fn is_adapter(dir: &Path) -> bool {
 /// When `adapter_config.json` is missing or malformed.
 pub fn adapter_base(dir: &Path) -> Result<Option<String>, Error> {
     let json: Map<String, Value> = crate::read_json(&dir.join(CONFIG))?;
-    let name = json.get("base_model_name_or_path").and_then(Value::as_str);
-    Ok(name.filter(|name| !name.is_empty()).map(str::to_owned))
+    let text = |key: &str| json.get(key).and_then(Value::as_str);
+    let name = text("base_model_name_or_path").filter(|name| !name.is_empty());
+    Ok(name.map(|name| match text("revision") {
+        Some(revision) => format!("{name}@{revision}"),
+        None => name.to_owned(),
+    }))
 }
 
 /// Hangs the adapters in `dir` on the frozen `module`.
@@ -154,15 +157,33 @@ pub(crate) fn load<M: Module>(
     if let Some(error) = stored.error {
         return Err(error);
     }
-    stored.checkpoint.finish()?;
+    stored.checkpoint.finish_all()?;
     let (targets, whole) = (stored.targets, stored.whole);
     lora.target_modules = TargetModules::Named(targets);
     lora.modules_to_save = whole;
-    Ok((
-        module,
-        lora,
-        read.base_model_name_or_path.unwrap_or_default(),
-    ))
+    check_patterns(&lora, &path)?;
+    Ok((module, lora, adapter_base(dir)?.unwrap_or_default()))
+}
+
+/// Refuses patterns that PEFT would read otherwise: as expressions, or the first of several.
+fn check_patterns(lora: &LoraConfig, path: &Path) -> Result<(), Error> {
+    let TargetModules::Named(targets) = &lora.target_modules else {
+        return Ok(());
+    };
+    let problem = unclear(&lora.rank_pattern, targets)
+        .map(|name| ("rank_pattern", name))
+        .or_else(|| unclear(&lora.alpha_pattern, targets).map(|name| ("alpha_pattern", name)));
+    match problem {
+        None => Ok(()),
+        Some((key, name)) => Err(Error::Key {
+            path: path.into(),
+            key,
+            problem: format!(
+                "has `{name}`, which is not the end of one layer's name or agrees with no other \
+                 key for it; name layers plainly, each by one key"
+            ),
+        }),
+    }
 }
 
 /// Whether a value is that of an option nobody asked for.
@@ -222,6 +243,7 @@ impl Stored<'_> {
         if !self.checkpoint.has(&place.name) {
             return Ok(None);
         }
+        refuse_tied(self.config, path)?;
         let shape = param.base().dims();
         let values: Vec<f32> = self.checkpoint.read(&place, &shape)?;
         let data = TensorData::new(values, shape);
@@ -236,12 +258,17 @@ impl Stored<'_> {
         path: &str,
         param: &Param<Tensor<R>>,
     ) -> Result<Option<LoraAdapter>, Error> {
-        let place = families::place(self.config, path, R);
         let module = module_name(self.config, path, R);
-        let [a, b] = ["A", "B"].map(|which| format!("{PREFIX}{module}.lora_{which}.weight"));
-        if !self.checkpoint.has(&a) && !self.checkpoint.has(&b) {
-            return Ok(None);
-        }
+        let names =
+            |module: &str| ["A", "B"].map(|which| format!("{PREFIX}{module}.lora_{which}.weight"));
+        let here = |names: &[String; 2]| names.iter().any(|name| self.checkpoint.has(name));
+        // A layer of its own, or one of those that share a tensor.
+        let (own, shared) = (names(path.trim_end_matches(".weight")), names(&module));
+        let ([a, b], part) = match (here(&own), here(&shared)) {
+            (true, _) => (own, None),
+            (false, true) => (shared, families::place(self.config, path, R).part),
+            (false, false) => return Ok(None),
+        };
         let rank = self.checkpoint.rows_of(&a)?;
         let (base, device) = (param.base().dims(), param.base().device());
         let factor = |which: &str, name: String, shape: [usize; 2], part: Option<Part>| {
@@ -255,7 +282,7 @@ impl Stored<'_> {
         };
         let adapter = LoraAdapter {
             a: factor("a", a, [base[0], rank], None)?,
-            b: factor("b", b, [rank, base[1]], place.part)?,
+            b: factor("b", b, [rank, base[1]], part)?,
             scale: self.lora.scale(&module, rank),
         };
         self.targets.push(module);

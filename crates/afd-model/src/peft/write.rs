@@ -22,6 +22,16 @@ use crate::{
     save::{encode, in_adapter, to_f32},
 };
 
+/// Whom adapters are written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum For {
+    /// PEFT, which has one adapter for the layers that share a tensor.
+    Peft,
+    /// A training that goes on: one adapter for each layer, under the names that layers have here,
+    /// so that the optimiser's state still fits.
+    Training,
+}
+
 /// Writes the adapters on `decoder`, and what of `module` is trained in full, into `dir`.
 pub(crate) fn save<M: Module>(
     module: &M,
@@ -29,6 +39,7 @@ pub(crate) fn save<M: Module>(
     head: Head,
     (lora, base): (&LoraConfig, &str),
     dir: &Path,
+    whom: For,
 ) -> Result<(), Error> {
     let config = decoder.config();
     let path = dir.join(WEIGHTS);
@@ -36,7 +47,7 @@ pub(crate) fn save<M: Module>(
         path: path.clone(),
         source,
     };
-    let adapters = gather(decoder).map_err(failed)?;
+    let adapters = gather(decoder, whom).map_err(failed)?;
     let mut whole = TrainedWhole {
         config,
         lora,
@@ -65,10 +76,27 @@ pub(crate) fn save<M: Module>(
     write(&tensors, &path).map_err(failed)?;
     let linear = decoder.linears();
     let linear: Vec<String> = linear
-        .map(|(name, _)| module_name(config, &name, 2))
+        .map(|(name, _)| stored_as(config, &name, whom).0)
         .collect();
-    let json = describe(config, head, lora, base, &joined, &linear);
+    let mut json = describe(config, head, lora, base, &joined, &linear);
+    if whom == For::Training {
+        // As they were given: they are of the names that checkpoints of the family have.
+        json["rank_pattern"] = json!(lora.rank_pattern);
+        json["alpha_pattern"] = json!(lora.alpha_pattern);
+    }
     crate::write_json(&dir.join(CONFIG), &json)
+}
+
+/// The module that the adapter on the parameter `name` is written for, and which of its outputs
+/// the parameter's are.
+fn stored_as(config: &DecoderConfig, name: &str, whom: For) -> (String, Option<Part>) {
+    match whom {
+        For::Peft => (
+            module_name(config, name, 2),
+            families::place(config, name, 2).part,
+        ),
+        For::Training => (name.trim_end_matches(".weight").to_owned(), None),
+    }
 }
 
 fn write(tensors: &BTreeMap<String, Whole>, path: &Path) -> io::Result<()> {
@@ -134,6 +162,10 @@ fn describe(
     if head == Head::Score && !whole.contains(&"score") {
         whole.push("score");
     }
+    let (base, revision) = match base.split_once('@') {
+        Some((name, revision)) if !Path::new(base).is_absolute() => (name, Some(revision)),
+        _ => (base, None),
+    };
     json!({
         "peft_type": "LORA",
         "task_type": match head {
@@ -141,7 +173,7 @@ fn describe(
             Head::Score => "SEQ_CLS",
         },
         "base_model_name_or_path": base,
-        "revision": null,
+        "revision": revision,
         "inference_mode": true,
         "r": lora.r,
         "lora_alpha": number(lora.lora_alpha),
@@ -237,21 +269,21 @@ struct Adapter {
 }
 
 /// The adapters by the module they stand in on disk, which may be that of several layers.
-fn gather(decoder: &Decoder) -> io::Result<BTreeMap<String, Vec<Adapter>>> {
+fn gather(decoder: &Decoder, whom: For) -> io::Result<BTreeMap<String, Vec<Adapter>>> {
     let mut modules: BTreeMap<String, Vec<Adapter>> = BTreeMap::new();
     for (name, linear) in decoder.linears() {
         let Some(adapter) = linear.weight.adapter() else {
             continue;
         };
         let [a, b] = [&adapter.a, &adapter.b].map(|factor| to_f32(factor.base().transpose()));
+        let (module, part) = stored_as(decoder.config(), &name, whom);
         let adapter = Adapter {
             rank: adapter.a.base().dims()[1],
             a: a?,
             b: b?,
             scale: adapter.scale,
-            part: families::place(decoder.config(), &name, 2).part,
+            part,
         };
-        let module = module_name(decoder.config(), &name, 2);
         modules.entry(module).or_default().push(adapter);
     }
     Ok(modules)

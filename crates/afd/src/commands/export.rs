@@ -24,6 +24,7 @@ use crate::{
 const ADAPTER: &str = "adapter";
 
 pub(crate) fn run(args: &ExportArgs) -> Result<(), Error> {
+    refuse_unused(args)?;
     let output = Output::begin(&args.output)?;
     let adapter = adapter_dir(&args.from);
     let base = match (&args.base, &adapter) {
@@ -31,10 +32,16 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Error> {
         (None, Some(adapter)) => adapter_base(adapter)?.map(PathBuf::from),
         (None, None) => None,
     };
-    // By name it is what the cache has of it.
-    let here = base
-        .as_deref()
-        .map(|base| models::here(base).unwrap_or(base.to_owned()));
+    let here = match base.as_deref().map(models::given) {
+        Some(None) if args.to == ExportFormat::Hf => {
+            return Err(Error::Usage(format!(
+                "{} is neither a directory nor a model that the cache has; give the adapter's \
+                 model by --base",
+                base.unwrap_or_default().display()
+            )));
+        }
+        found => found.flatten(),
+    };
     let head =
         match args.to {
             ExportFormat::Hf => write_model(args, here.as_deref(), &output.partial)?,
@@ -69,6 +76,23 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Error> {
     ))
 }
 
+/// Refuses flags that would change nothing.
+fn refuse_unused(args: &ExportArgs) -> Result<(), Error> {
+    let weights = args.save_dtype.is_some() || args.max_shard_size.is_some();
+    if args.to == ExportFormat::Peft && weights {
+        return Err(Error::Usage(
+            "--save-dtype and --max-shard-size are for --to hf; adapters go out as they are".into(),
+        ));
+    }
+    if args.to == ExportFormat::Hf && args.base.is_some() && !is_adapter(&args.from) {
+        return Err(Error::Usage(format!(
+            "{} is a whole model, or holds one; --base is for an adapter alone",
+            args.from.display()
+        )));
+    }
+    Ok(())
+}
+
 /// Where the adapter in `from` is, if there is one.
 fn adapter_dir(from: &Path) -> Option<PathBuf> {
     let below = from.join(ADAPTER);
@@ -83,8 +107,11 @@ fn adapter_dir(from: &Path) -> Option<PathBuf> {
 fn write_model(args: &ExportArgs, base: Option<&Path>, output: &Path) -> Result<Head, Error> {
     let placement = Placement::from(afd_backend::device::open("flex")?);
     let options = SaveOptions {
-        dtype: args.save_dtype,
-        max_shard_size: args.max_shard_size.bytes(),
+        dtype: args.save_dtype.unwrap_or_default(),
+        max_shard_size: match &args.max_shard_size {
+            Some(size) => size.bytes(),
+            None => SaveOptions::default().max_shard_size,
+        },
     };
     let (model, adapter) = match (is_adapter(&args.from), base) {
         (false, _) => (args.from.as_path(), None),
@@ -130,9 +157,15 @@ fn write_adapter(adapter: &Path, base: Option<&Path>, output: &Path) -> Result<H
     let weights = "adapter_model.safetensors";
     fs::copy(adapter.join(weights), output.join(weights))
         .map_err(io("copy", &adapter.join(weights)))?;
+    let tokens = "generation_config.json";
+    if adapter.join(tokens).exists() {
+        fs::copy(adapter.join(tokens), output.join(tokens))
+            .map_err(io("copy", &adapter.join(tokens)))?;
+    }
     let mut json = adapter_json(adapter)?;
     if let Some(base) = base {
         json["base_model_name_or_path"] = base.to_string_lossy().into();
+        json["revision"] = serde_json::Value::Null;
     }
     let path = output.join(CONFIG);
     fs::write(&path, format!("{json:#}\n")).map_err(io("write", &path))?;
@@ -180,11 +213,8 @@ impl Output {
             )));
         }
         let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".partial");
+        name.push(format!(".partial-{}", std::process::id()));
         let partial = path.with_file_name(name);
-        if partial.exists() {
-            fs::remove_dir_all(&partial).map_err(io("remove", &partial))?;
-        }
         fs::create_dir_all(&partial).map_err(io("create", &partial))?;
         Ok(Self {
             partial,

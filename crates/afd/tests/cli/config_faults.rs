@@ -237,8 +237,14 @@ fn an_unknown_device_is_answered_with_those_there_are() {
 
 #[test]
 fn the_configurations_of_the_repository_can_be_used() {
-    // The one is a recipe of `afd base-model`, the other wants a file first.
-    let others = ["base-model.toml", "hh-harmless.toml"];
+    // The one is a recipe of `afd base-model`, the others want a file first; `hub` looks at those
+    // that name a model too.
+    let others = [
+        "base-model.toml",
+        "hh-harmless.toml",
+        "hh-harmless-gpt2.toml",
+        "hh-helpful-gemma-2b.toml",
+    ];
     let mut checked = 0;
     for entry in fs::read_dir(root().join("configs")).unwrap() {
         let path = entry.unwrap().path();

@@ -143,7 +143,8 @@ fn what_cannot_be_exported_is_told_and_leaves_nothing() {
     let parts = ["`5` is no size"];
     export(&run, &sft, "hf", &["--max-shard-size", "5"]).fails(2, &parts);
     assert!(!run.path("exported").exists());
-    assert!(!run.path("exported.partial").exists());
+    export(&run, &sft, "hf", &["--base", "x"]).fails(2, &["--base is for an adapter alone"]);
+    assert_eq!(names(&run.path("")), ["config.toml", "tiny.toml"]);
     fs::create_dir(run.path("exported")).unwrap();
     fs::write(run.path("exported/mine"), "").unwrap();
     export(&run, &sft, "hf", &[]).fails(2, &["exists; give a new directory"]);
