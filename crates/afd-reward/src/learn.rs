@@ -60,6 +60,9 @@ pub fn run(
             derive(ctx.seed(), "lora", 0),
         )?,
     };
+    // Who reads scores from padded batches has to know what the padding is; checkpoints of
+    // adapters do not hold it, so it is said before the frozen model is taken.
+    classifier = classifier.with_pad_token(tokenizer.pad_id());
     let checkpointing = train_config.gradient_checkpointing;
     classifier.model.set_gradient_checkpointing(checkpointing);
     let (frozen, master) = (classifier.frozen(), placement.for_training());
@@ -77,8 +80,6 @@ pub fn run(
             context: shape.context(),
         });
     }
-    // Who reads scores from padded batches has to know what the padding is.
-    let classifier = classifier.with_pad_token(tokenizer.pad_id());
 
     let rows: Vec<PreferenceRow> = read_jsonl(inputs.pairs)?;
     let total = rows.len();

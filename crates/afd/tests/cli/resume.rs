@@ -110,6 +110,8 @@ fn kills_at_arbitrary_moments_change_nothing() {
 fn adapters_are_resumed_like_whole_models() {
     let lora = format!(
         "{LONGER}
+[model]
+path = \"model\"
 [sft.lora]
 r = 4
 lora_alpha = 8
@@ -122,9 +124,19 @@ lora_dropout = 0.1
 target_modules = [\"q_proj\", \"v_proj\"]
 "
     );
-    let whole = Run::new(&lora);
+    // A base that names no padding: the reward model learns of it from the tokenizer.
+    let new = || {
+        let run = Run::new(&lora);
+        let path = run.copy_of_base().join("config.json");
+        let text = fs::read_to_string(&path).unwrap();
+        let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        json["pad_token_id"].take();
+        fs::write(path, json.to_string()).unwrap();
+        run
+    };
+    let whole = new();
     whole.pipeline(&[]).succeeds();
-    let run = Run::new(&lora);
+    let run = new();
     for moment in ["sft/checkpoint-4", "reward__init-sft/checkpoint-4"] {
         let mut child = start(&run);
         wait_for(&run.file(".scratch").join(moment), &mut child);
@@ -145,6 +157,8 @@ target_modules = [\"q_proj\", \"v_proj\"]
         let bytes = size(&checkpoint.join(file));
         assert!(bytes * 4 < weights, "{file}: {bytes} of {weights} bytes");
     }
+    let config = fs::read_to_string(run.file("reward/init-sft/config.json")).unwrap();
+    assert!(config.contains("\"pad_token_id\": 1"), "{config}");
     for stage in ["sft", "reward/init-sft"] {
         let config = run.file(stage).join("adapter/adapter_config.json");
         let config = fs::read_to_string(config).unwrap();
