@@ -125,7 +125,8 @@ impl Http {
     }
 }
 
-fn endpoint(options: &Options) -> Result<Uri, Error> {
+/// The address of the Hub, which holds no password: what fits is told to people.
+pub(crate) fn endpoint(options: &Options) -> Result<Uri, Error> {
     let refuse = |problem| Error::Setting {
         variable: "HF_ENDPOINT",
         problem,

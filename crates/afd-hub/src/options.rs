@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Token};
+use crate::{Error, Token, http};
 
 /// The Hub itself.
 const ENDPOINT: &str = "https://huggingface.co";
@@ -38,7 +38,8 @@ impl Options {
     ///
     /// # Errors
     /// [`Error::NoCache`] when no variable says where the cache is, [`Error::Io`] when there is a
-    /// file for the token that cannot be read.
+    /// file for the token that cannot be read, [`Error::Setting`] on an endpoint that is no address
+    /// or holds a password.
     pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let get = |name: &str| get(name).filter(|value| !value.trim().is_empty());
         let either = |name: &str| get(name).or_else(|| get(&name.to_lowercase()));
@@ -70,14 +71,16 @@ impl Options {
             true => either("HTTP_PROXY"),
             false => either("HTTPS_PROXY"),
         };
-        Ok(Self {
+        let options = Self {
             cache,
             endpoint,
             token,
             offline: on("HF_HUB_OFFLINE") || on("TRANSFORMERS_OFFLINE"),
             proxy: proxy.or_else(|| either("ALL_PROXY")),
             no_proxy: either("NO_PROXY").unwrap_or_default(),
-        })
+        };
+        http::endpoint(&options)?;
+        Ok(options)
     }
 }
 
@@ -209,6 +212,9 @@ mod tests {
             ("HF_TOKEN", "hf_secret"),
             ("HTTPS_PROXY", "http://me:secret@proxy"),
         ];
+        let mirror = ("HF_ENDPOINT", "https://me:secret@mirror");
+        let refused = options(&[variables[0], mirror]).unwrap_err().to_string();
+        assert!(!refused.contains("secret"), "{refused}");
         let shown = format!("{:?}", options(&variables).unwrap());
         assert!(!shown.contains("secret"), "{shown}");
         assert!(shown.contains("Token(hidden)"), "{shown}");
