@@ -17,7 +17,8 @@ pub struct TokenRow {
 }
 
 impl TokenRow {
-    /// Prompt, completion and end token (with a chat template in use, that of its turns); `None` if that is longer than `max_length` tokens.
+    /// Prompt, completion and end token (with a chat template in use, that of its turns); `None` if
+    /// that is longer than `max_length` tokens.
     ///
     /// # Errors
     /// The tokenizer does not know a character.
@@ -115,7 +116,8 @@ impl TokenRow {
         mask
     }
 
-    /// The ids of the answer (of a dialogue, from the first one on), with the end token unless the answer was cut off.
+    /// The ids of the answer (of a dialogue, from the first one on), with the end token unless the
+    /// answer was cut off.
     pub fn answer(&self) -> &[u32] {
         &self.ids[self.prompt_len..]
     }

@@ -59,7 +59,9 @@ pub fn run(
         let mut examples: Vec<Example> = read_jsonl(path)?;
         examples.retain(|example| example.completion.is_some());
         // Without a dialogue there is no turn to train on.
+        let all = examples.len();
         examples.retain(|example| !config.assistant_only_loss || !example.messages.is_empty());
+        empty += all - examples.len();
         let mut rows = tokenise(config, &tokenizer, &examples)?;
         too_long += examples.len() - rows.len();
         let read = rows.len();
