@@ -72,7 +72,7 @@ pub use generate::{
     FinishReason, Generation, GenerationRequest, Stop, generate, never, plan_batches,
 };
 pub use lora::{AllLinear, LoraConfig, TargetModules};
-pub use peft::{adapter_base, is_adapter};
+pub use peft::{AdapterInfo, copy_adapter, find_adapter, is_adapter};
 pub use pretrained::Pretrained;
 pub use rope::{Rope, RopeScaling};
 pub use sampler::SamplingParams;

@@ -153,23 +153,30 @@ fn pattern<V: Copy>(pattern: &BTreeMap<String, V>, module: &str) -> Option<V> {
     found.next().map(|(_, value)| *value)
 }
 
-/// The first key of a pattern that is no plain end of the name of a module in `modules`, or that
-/// says otherwise of one than another key.
-pub(crate) fn unclear<V: Copy + PartialEq>(
+/// What is wrong with the first key of a pattern that fits none of `modules`, or of which another
+/// key says otherwise: PEFT reads keys as expressions, and takes the first that fits.
+pub(crate) fn unclear<V: PartialEq>(
     pattern: &BTreeMap<String, V>,
     modules: &[String],
 ) -> Option<String> {
-    let values = |module: &String| {
-        let of_module = pattern.iter().filter(|(name, _)| ends_in(module, name));
-        of_module.map(|(_, value)| *value).collect::<Vec<V>>()
-    };
-    let keys = pattern.keys().find(|name| {
-        let mut covered = modules.iter().filter(|module| ends_in(module, name));
-        let clear = |module: &String| values(module).windows(2).all(|pair| pair[0] == pair[1]);
-        let any = modules.iter().any(|module| ends_in(module, name));
-        !any || !covered.all(clear)
-    });
-    keys.cloned()
+    pattern.iter().find_map(|(name, value)| {
+        let mut covered = modules
+            .iter()
+            .filter(|module| ends_in(module, name))
+            .peekable();
+        if covered.peek().is_none() {
+            return Some(unknown(name));
+        }
+        let other = covered.find_map(|module| {
+            let mut fitting = pattern.iter().filter(|(name, _)| ends_in(module, name));
+            fitting.find(|(_, other)| *other != value)
+        });
+        other.map(|(other, _)| format!("says one thing by `{name}` and another by `{other}`"))
+    })
+}
+
+fn unknown(name: &str) -> String {
+    format!("names `{name}`, which is the end of no layer's name")
 }
 
 /// The table of the tokens.
@@ -224,14 +231,15 @@ pub(crate) fn low_rank(
     dropout: Option<(f64, u64)>,
 ) -> Tensor<2> {
     let x = match dropout {
-        Some((share, seed)) if share > 0.0 => {
+        Some((share, seed)) => {
             let [rows, width] = x.dims();
             let kept = kept(rows * width, share, seed);
             let device = x.device().inner();
             let kept = Tensor::<2>::from_data(TensorData::new(kept, [rows, width]), &device);
-            x.clone() * kept.cast(x.dtype())
+            let kept = kept.cast(x.dtype());
+            x * kept
         }
-        _ => x,
+        None => x,
     };
     let [a, b] = [&adapter.a, &adapter.b].map(|factor| factor.base().cast(x.dtype()));
     x.matmul(a).matmul(b).mul_scalar(adapter.scale)
@@ -272,36 +280,31 @@ pub(crate) fn attach<M: Module>(
         modules: Vec::new(),
     };
     let module = module.apply_reparameterization(&mut fresh);
-    let used = |name: &String| fresh.modules.iter().any(|module| ends_in(module, name));
-    if fresh
-        .modules
-        .iter()
-        .any(|module| *module == module_name(config, EMBEDDING, 2))
-    {
+    let modules = fresh.modules;
+    if lora.trains_whole(EMBEDDING, &module_name(config, EMBEDDING, 2)) {
         refuse_tied(config, EMBEDDING)?;
     }
+    let unused = |names: &[String]| {
+        let used = |name: &String| modules.iter().any(|module| ends_in(module, name));
+        let name = names.iter().find(|name| !used(name));
+        name.map(|name| unknown(name))
+    };
     let targets = match &lora.target_modules {
-        TargetModules::All(_) => &[][..],
-        TargetModules::Named(names) => names,
+        TargetModules::All(_) => None,
+        TargetModules::Named(names) => unused(names),
     };
-    let named = |key: &'static str, names: Vec<&String>| {
-        let mut names = names.into_iter();
-        let unknown = names.find(|name| !used(name));
-        unknown.map(|name| (key, name.clone()))
-    };
-    let unknown = [
-        named("target_modules", targets.iter().collect()),
-        unclear(&lora.rank_pattern, &fresh.modules).map(|name| ("rank_pattern", name)),
-        unclear(&lora.alpha_pattern, &fresh.modules).map(|name| ("alpha_pattern", name)),
-        named("modules_to_save", lora.modules_to_save.iter().collect()),
+    let problems = [
+        ("target_modules", targets),
+        ("rank_pattern", unclear(&lora.rank_pattern, &modules)),
+        ("alpha_pattern", unclear(&lora.alpha_pattern, &modules)),
+        ("modules_to_save", unused(&lora.modules_to_save)),
     ];
-    match unknown.into_iter().flatten().next() {
+    match problems.into_iter().find_map(|(key, p)| Some((key, p?))) {
         None => Ok(module),
-        Some((key, name)) => Err(Error::Lora {
+        Some((key, problem)) => Err(Error::Lora {
             key,
             problem: format!(
-                "names `{name}`, which is none of what it may name here, or says otherwise than \
-                 another key: {}",
+                "{problem}; there are {}",
                 last_words(module, config, key == "modules_to_save")
             ),
         }),

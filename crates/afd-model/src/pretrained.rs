@@ -202,7 +202,7 @@ pub trait Pretrained: Module {
         if self.decoder().adapters().is_none() {
             return self.save(dir, options);
         }
-        let adapter = dir.join(ADAPTER);
+        let adapter = dir.join(peft::BESIDE_MODEL);
         std::fs::create_dir_all(&adapter).map_err(|source| Error::Write {
             path: adapter.clone(),
             source,
@@ -216,11 +216,8 @@ pub trait Pretrained: Module {
     }
 }
 
-/// Where a trained model has its adapters, within its directory.
-const ADAPTER: &str = "adapter";
-
 /// The tokens that end answers and pad batches, beside weights.
-const GENERATION: &str = "generation_config.json";
+pub(crate) const GENERATION: &str = "generation_config.json";
 
 /// Refuses a model that has adapters.
 fn without<M: Pretrained>(model: &M) -> Result<(), Error> {

@@ -1,10 +1,6 @@
 //! Model cards: the `README.md` of an exported model.
 
-use std::{
-    fmt::Write,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write, fs, path::Path};
 
 use afd_model::Head;
 use afd_stage::Manifest;
@@ -322,7 +318,7 @@ fn agrees(config: &toml::Table, stage: &str, settings: &[(String, Value)]) -> bo
 }
 
 /// The numbers of a summary, or none.
-fn metrics(path: &PathBuf) -> Vec<(String, Value)> {
+fn metrics(path: &Path) -> Vec<(String, Value)> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let json: Value = serde_json::from_str(&text).unwrap_or_default();
     let entries = json.as_object().into_iter().flatten();

@@ -1,6 +1,9 @@
 //! PEFT's files to adapters on a decoder.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use burn::{
     Tensor,
@@ -10,9 +13,9 @@ use burn::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{CONFIG, PREFIX, WEIGHTS};
+use super::{BESIDE_MODEL, CONFIG, PREFIX, WEIGHTS};
 use crate::{
-    DecoderConfig, Error, LoraConfig, TargetModules,
+    DecoderConfig, Error, Head, LoraConfig, TargetModules,
     checkpoint::Checkpoint,
     families,
     lora::{factor, is_linear, module_name, refuse_tied, trained_whole, unclear},
@@ -78,18 +81,41 @@ pub fn is_adapter(dir: &Path) -> bool {
     dir.join(CONFIG).exists() && !dir.join("config.json").exists()
 }
 
-/// The name of the model that the adapter in `dir` is on, if its files tell.
-///
-/// # Errors
-/// When `adapter_config.json` is missing or malformed.
-pub fn adapter_base(dir: &Path) -> Result<Option<String>, Error> {
-    let json: Map<String, Value> = crate::read_json(&dir.join(CONFIG))?;
-    let text = |key: &str| json.get(key).and_then(Value::as_str);
-    let name = text("base_model_name_or_path").filter(|name| !name.is_empty());
-    Ok(name.map(|name| match text("revision") {
-        Some(revision) => format!("{name}@{revision}"),
-        None => name.to_owned(),
-    }))
+/// The adapter that a directory is, or holds beside the model it was merged into.
+pub fn find_adapter(dir: &Path) -> Option<PathBuf> {
+    let dirs = [dir.to_owned(), dir.join(BESIDE_MODEL)];
+    dirs.into_iter().find(|dir| is_adapter(dir))
+}
+
+/// What an adapter says of the model it is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterInfo {
+    /// Its name, with `@` and the revision if there is one; none if the files do not tell.
+    pub base: Option<String>,
+    /// What stands on the decoder.
+    pub head: Head,
+}
+
+impl AdapterInfo {
+    /// Reads `dir/adapter_config.json`.
+    ///
+    /// # Errors
+    /// When the file is missing or malformed.
+    pub fn read(dir: &Path) -> Result<Self, Error> {
+        let json: Map<String, Value> = crate::read_json(&dir.join(CONFIG))?;
+        let text = |key: &str| json.get(key).and_then(Value::as_str);
+        let name = text("base_model_name_or_path").filter(|name| !name.is_empty());
+        Ok(Self {
+            base: name.map(|name| match text("revision") {
+                Some(revision) => format!("{name}@{revision}"),
+                None => name.to_owned(),
+            }),
+            head: match text("task_type") {
+                Some("SEQ_CLS") => Head::Score,
+                _ => Head::LanguageModel,
+            },
+        })
+    }
 }
 
 /// Hangs the adapters in `dir` on the frozen `module`.
@@ -162,7 +188,8 @@ pub(crate) fn load<M: Module>(
     lora.target_modules = TargetModules::Named(targets);
     lora.modules_to_save = whole;
     check_patterns(&lora, &path)?;
-    Ok((module, lora, adapter_base(dir)?.unwrap_or_default()))
+    let base = AdapterInfo::read(dir)?.base.unwrap_or_default();
+    Ok((module, lora, base))
 }
 
 /// Refuses patterns that PEFT would read otherwise: as expressions, or the first of several.
@@ -170,18 +197,16 @@ fn check_patterns(lora: &LoraConfig, path: &Path) -> Result<(), Error> {
     let TargetModules::Named(targets) = &lora.target_modules else {
         return Ok(());
     };
-    let problem = unclear(&lora.rank_pattern, targets)
-        .map(|name| ("rank_pattern", name))
-        .or_else(|| unclear(&lora.alpha_pattern, targets).map(|name| ("alpha_pattern", name)));
-    match problem {
+    let problems = [
+        ("rank_pattern", unclear(&lora.rank_pattern, targets)),
+        ("alpha_pattern", unclear(&lora.alpha_pattern, targets)),
+    ];
+    match problems.into_iter().find_map(|(key, p)| Some((key, p?))) {
         None => Ok(()),
-        Some((key, name)) => Err(Error::Key {
+        Some((key, problem)) => Err(Error::Key {
             path: path.into(),
             key,
-            problem: format!(
-                "has `{name}`, which is not the end of one layer's name or agrees with no other \
-                 key for it; name layers plainly, each by one key"
-            ),
+            problem,
         }),
     }
 }

@@ -15,6 +15,7 @@ use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 
 use super::{CONFIG, PREFIX, WEIGHTS};
+use crate::pretrained::GENERATION;
 use crate::{
     Decoder, DecoderConfig, Error, Family, Head, LoraConfig, families,
     lora::{ends_in, module_name},
@@ -61,19 +62,6 @@ pub(crate) fn save<M: Module>(
         .iter()
         .map(|(name, parts)| (name.clone(), join(parts)))
         .collect();
-    let mut tensors = whole.tensors;
-    for (name, adapter) in &joined {
-        let (a, b, rank) = (&adapter.a, &adapter.b, adapter.rank);
-        let mut put = |which: &str, shape, values: &Vec<f32>| {
-            tensors.insert(
-                format!("{name}.lora_{which}.weight"),
-                (shape, values.clone()),
-            )
-        };
-        put("A", vec![rank, a.len() / rank], a);
-        put("B", vec![b.len() / rank, rank], b);
-    }
-    write(&tensors, &path).map_err(failed)?;
     let linear = decoder.linears();
     let linear: Vec<String> = linear
         .map(|(name, _)| stored_as(config, &name, whom).0)
@@ -84,7 +72,37 @@ pub(crate) fn save<M: Module>(
         json["rank_pattern"] = json!(lora.rank_pattern);
         json["alpha_pattern"] = json!(lora.alpha_pattern);
     }
+    let mut tensors = whole.tensors;
+    for (name, Joined { rank, a, b, .. }) in joined {
+        let shapes = (vec![rank, a.len() / rank], vec![b.len() / rank, rank]);
+        tensors.insert(format!("{name}.lora_A.weight"), (shapes.0, a));
+        tensors.insert(format!("{name}.lora_B.weight"), (shapes.1, b));
+    }
+    write(&tensors, &path).map_err(failed)?;
     crate::write_json(&dir.join(CONFIG), &json)
+}
+
+/// Copies the adapter in `from` into `to`. It then names `base`, if that is given.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn copy_adapter(from: &Path, to: &Path, base: Option<&str>) -> Result<(), Error> {
+    for name in [WEIGHTS, GENERATION] {
+        let source = from.join(name);
+        if name == WEIGHTS || source.exists() {
+            let copied = std::fs::copy(&source, to.join(name));
+            copied.map_err(|error| Error::Read {
+                path: source,
+                source: error,
+            })?;
+        }
+    }
+    let mut json: Map<String, Value> = crate::read_json(&from.join(CONFIG))?;
+    if let Some(base) = base {
+        json.insert("base_model_name_or_path".into(), json!(base));
+        json.insert("revision".into(), Value::Null);
+    }
+    crate::write_json(&to.join(CONFIG), &Value::Object(json))
 }
 
 /// The module that the adapter on the parameter `name` is written for, and which of its outputs

@@ -8,8 +8,8 @@ use std::{
 use afd_backend::Placement;
 use afd_data::Tokenizer;
 use afd_model::{
-    CausalLm, DecoderConfig, Head, Pretrained, SaveOptions, SequenceClassifier, adapter_base,
-    is_adapter,
+    AdapterInfo, CausalLm, DecoderConfig, Head, Pretrained, SaveOptions, SequenceClassifier,
+    copy_adapter, find_adapter, is_adapter,
 };
 
 use super::print;
@@ -20,40 +20,29 @@ use crate::{
     models,
 };
 
-/// The adapter of a finished stage, within its directory.
-const ADAPTER: &str = "adapter";
-
 pub(crate) fn run(args: &ExportArgs) -> Result<(), Error> {
     refuse_unused(args)?;
     let output = Output::begin(&args.output)?;
-    let adapter = adapter_dir(&args.from);
-    let base = match (&args.base, &adapter) {
-        (Some(base), _) => Some(base.clone()),
-        (None, Some(adapter)) => adapter_base(adapter)?.map(PathBuf::from),
-        (None, None) => None,
-    };
-    let here = match base.as_deref().map(models::given) {
-        Some(None) if args.to == ExportFormat::Hf => {
-            return Err(Error::Usage(format!(
-                "{} is neither a directory nor a model that the cache has; give the adapter's \
-                 model by --base",
-                base.unwrap_or_default().display()
-            )));
+    let adapter = find_adapter(&args.from);
+    let info = adapter.as_deref().map(AdapterInfo::read).transpose()?;
+    let named = info.as_ref().and_then(|info| info.base.as_deref());
+    let base = args.base.clone().or(named.map(PathBuf::from));
+    let here = base.as_deref().and_then(models::given);
+    let head = match (args.to, &adapter, &info) {
+        (ExportFormat::Hf, ..) => write_model(args, base.as_deref(), &output.partial)?,
+        (ExportFormat::Peft, Some(adapter), Some(info)) => {
+            let base = args.base.as_ref().map(|base| base.to_string_lossy());
+            copy_adapter(adapter, &output.partial, base.as_deref())?;
+            info.head
         }
-        found => found.flatten(),
-    };
-    let head =
-        match args.to {
-            ExportFormat::Hf => write_model(args, here.as_deref(), &output.partial)?,
-            ExportFormat::Peft => {
-                let adapter = adapter.ok_or_else(|| Error::Usage(format!(
+        (ExportFormat::Peft, ..) => {
+            return Err(Error::Usage(format!(
                 "{} holds no adapter; `--to hf` exports whole models, and a stage with a table \
                  such as [sft.lora] makes adapters",
                 args.from.display()
-            )))?;
-                write_adapter(&adapter, args.base.as_deref(), &output.partial)?
-            }
-        };
+            )));
+        }
+    };
     // An adapter alone has no tokenizer: it is that of its model.
     let tokenizer = [Some(args.from.as_path()), here.as_deref()];
     let with = tokenizer.into_iter().flatten();
@@ -93,16 +82,6 @@ fn refuse_unused(args: &ExportArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where the adapter in `from` is, if there is one.
-fn adapter_dir(from: &Path) -> Option<PathBuf> {
-    let below = from.join(ADAPTER);
-    match (is_adapter(from), is_adapter(&below)) {
-        (true, _) => Some(from.to_owned()),
-        (false, true) => Some(below),
-        (false, false) => None,
-    }
-}
-
 /// Writes the whole model, an adapter merged into its base.
 fn write_model(args: &ExportArgs, base: Option<&Path>, output: &Path) -> Result<Head, Error> {
     let placement = Placement::from(afd_backend::device::open("flex")?);
@@ -113,76 +92,52 @@ fn write_model(args: &ExportArgs, base: Option<&Path>, output: &Path) -> Result<
             None => SaveOptions::default().max_shard_size,
         },
     };
-    let (model, adapter) = match (is_adapter(&args.from), base) {
-        (false, _) => (args.from.as_path(), None),
-        (true, Some(base)) => (base, Some(args.from.as_path())),
-        (true, None) => {
-            return Err(Error::Usage(format!(
-                "{} does not say which model it is on; give it by --base DIRECTORY",
-                args.from.display()
-            )));
-        }
-    };
-    let (_, mut head) = DecoderConfig::load(model)?;
-    if let Some(adapter) = adapter {
-        head = adapter_head(adapter)?;
+    if !is_adapter(&args.from) {
+        let (_, head) = DecoderConfig::load(&args.from)?;
+        return write(head, &args.from, None, &placement, output, options);
     }
+    let Some(base) = base else {
+        return Err(Error::Usage(format!(
+            "{} does not say which model it is on; give it by --base DIRECTORY",
+            args.from.display()
+        )));
+    };
+    let Some(base) = models::given(base) else {
+        return Err(Error::Usage(format!(
+            "{} is neither a directory nor a model that the cache has; give the adapter's model by \
+             --base",
+            base.display()
+        )));
+    };
+    let head = AdapterInfo::read(&args.from)?.head;
+    write(head, &base, Some(&args.from), &placement, output, options)
+}
+
+/// Writes the model in `from`, with `adapter` merged.
+fn write(
+    head: Head,
+    from: &Path,
+    adapter: Option<&Path>,
+    placement: &Placement,
+    output: &Path,
+    options: SaveOptions,
+) -> Result<Head, Error> {
     match head {
-        Head::LanguageModel => write(CausalLm::load(model, &placement)?, adapter, output, options)?,
+        Head::LanguageModel => {
+            merge(CausalLm::load(from, placement)?, adapter)?.save(output, options)?
+        }
         Head::Score => {
-            let model = SequenceClassifier::load(model, 0, &placement)?;
-            write(model, adapter, output, options)?;
+            let model = SequenceClassifier::load(from, 0, placement)?;
+            merge(model, adapter)?.save(output, options)?;
         }
     }
     Ok(head)
 }
 
-fn write<M: Pretrained>(
-    model: M,
-    adapter: Option<&Path>,
-    output: &Path,
-    options: SaveOptions,
-) -> Result<(), Error> {
-    let model = match adapter {
+fn merge<M: Pretrained>(model: M, adapter: Option<&Path>) -> Result<M, Error> {
+    Ok(match adapter {
         Some(adapter) => model.with_adapter(adapter)?,
         None => model,
-    };
-    Ok(model.save(output, options)?)
-}
-
-const CONFIG: &str = "adapter_config.json";
-
-/// Copies an adapter, which then names `base`, if that is given.
-fn write_adapter(adapter: &Path, base: Option<&Path>, output: &Path) -> Result<Head, Error> {
-    let weights = "adapter_model.safetensors";
-    fs::copy(adapter.join(weights), output.join(weights))
-        .map_err(io("copy", &adapter.join(weights)))?;
-    let tokens = "generation_config.json";
-    if adapter.join(tokens).exists() {
-        fs::copy(adapter.join(tokens), output.join(tokens))
-            .map_err(io("copy", &adapter.join(tokens)))?;
-    }
-    let mut json = adapter_json(adapter)?;
-    if let Some(base) = base {
-        json["base_model_name_or_path"] = base.to_string_lossy().into();
-        json["revision"] = serde_json::Value::Null;
-    }
-    let path = output.join(CONFIG);
-    fs::write(&path, format!("{json:#}\n")).map_err(io("write", &path))?;
-    adapter_head(adapter)
-}
-
-fn adapter_json(dir: &Path) -> Result<serde_json::Value, Error> {
-    let path = dir.join(CONFIG);
-    let text = fs::read_to_string(&path).map_err(io("read", &path))?;
-    serde_json::from_str(&text)
-        .map_err(|source| Error::Model(afd_model::Error::Json { path, source }))
-}
-
-fn adapter_head(dir: &Path) -> Result<Head, Error> {
-    Ok(match adapter_json(dir)?["task_type"].as_str() {
-        Some("SEQ_CLS") => Head::Score,
-        _ => Head::LanguageModel,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Sizes of files as people write them: `"5GB"`.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,12 +61,6 @@ impl TryFrom<String> for Size {
 impl From<Size> for String {
     fn from(size: Size) -> Self {
         size.text
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 
