@@ -2,14 +2,14 @@
 
 use afd_data::records::Sample;
 use afd_model::{best_of_n_kl_bound, best_of_n_weights};
+use afd_stats::{
+    Bootstrap, is_constant, mean, pearson_within, sd_within, six_digits, weighted, win_rates,
+};
 
 use crate::{
     CLOSED_FORM, EvalConfig,
     golden::GoldenRow,
     inputs::{Data, Dialogue, Ranker},
-    statistics::{
-        Bootstrap, is_constant, mean, pearson_within, sd_within, six_digits, weighted, win_rates,
-    },
     summary::{
         Comparison, Demonstrator, FORMAT, KlKind, Policy, PolicyRow, RankerKind, RankerSummary,
         Reference, Summary,

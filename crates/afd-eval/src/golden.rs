@@ -9,9 +9,10 @@ use std::{
 use afd_data::records::read_jsonl;
 use afd_model::Scorer;
 use afd_stage::StageContext;
+use afd_stats::is_constant;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, inputs::Dialogue, statistics::is_constant};
+use crate::{Error, inputs::Dialogue};
 
 /// The file that holds a [`GoldenRow`] for each prompt.
 pub(crate) const FILE: &str = "golden.jsonl";

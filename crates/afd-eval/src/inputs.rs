@@ -6,9 +6,10 @@ use std::{
 };
 
 use afd_data::records::{Example, Sample, Scores, read_jsonl};
+use afd_stats::is_constant;
 use serde::Deserialize;
 
-use crate::{Error, statistics::is_constant};
+use crate::Error;
 
 /// What is evaluated. All files of samples and scores have the same prompts in the same order.
 #[derive(Debug, Clone, Copy)]

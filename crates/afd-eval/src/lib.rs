@@ -26,7 +26,6 @@ mod report;
 #[cfg(test)]
 mod sample_summary;
 mod stage;
-mod statistics;
 mod summary;
 mod table;
 mod warnings;

@@ -1,6 +1,7 @@
 //! The summary as a compact table for the terminal.
 
-use crate::statistics::CONFIDENCE;
+use afd_stats::CONFIDENCE;
+
 use crate::{
     numbers::{Numbers, half},
     summary::{Policy, PolicyRow, RankerKind, Summary},

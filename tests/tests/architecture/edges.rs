@@ -5,6 +5,7 @@ use crate::workspace::{Crate, crates, made_up};
 
 const LIBRARIES: &[&str] = &[
     "afd-stage",
+    "afd-stats",
     "afd-data",
     "afd-backend",
     "afd-model",
@@ -13,6 +14,7 @@ const LIBRARIES: &[&str] = &[
 
 const EVERYTHING: &[&str] = &[
     "afd-stage",
+    "afd-stats",
     "afd-data",
     "afd-backend",
     "afd-model",
@@ -26,7 +28,7 @@ const EVERYTHING: &[&str] = &[
 ];
 
 /// Crates that must compile, and be understood, without Burn.
-const WITHOUT_BURN: &[&str] = &["afd-stage", "afd-data", "afd-hub", "xtask"];
+const WITHOUT_BURN: &[&str] = &["afd-stage", "afd-stats", "afd-data", "afd-hub", "xtask"];
 
 /// The one crate that opens network connections, and what opens them.
 const NETWORK: (&str, &[&str]) = ("afd-hub", &["ureq", "reqwest", "hyper", "hf-hub", "curl"]);
@@ -35,7 +37,7 @@ const NETWORK: (&str, &[&str]) = ("afd-hub", &["ureq", "reqwest", "hyper", "hf-h
 fn may_use(name: &str) -> Option<&'static [&'static str]> {
     match name {
         "afd-stage" | "afd-backend" | "afd-hub" | "xtask" => Some(&[]),
-        "afd-data" => Some(&["afd-stage"]),
+        "afd-stats" | "afd-data" => Some(&["afd-stage"]),
         "afd-model" | "afd-train" => Some(&["afd-backend"]),
         "afd-sft" | "afd-reward" | "afd-policy" | "afd-eval" => Some(LIBRARIES),
         "afd" | "afd-tests" => Some(EVERYTHING),
@@ -125,6 +127,9 @@ fn the_rules_see_bad_edges() {
     assert_eq!(uses("afd-policy", "afd-reward"), 1);
     assert_eq!(uses("afd-model", "afd-train"), 1);
     assert_eq!(uses("afd-stage", "afd-data"), 1);
+    assert_eq!(uses("afd-stats", "afd-data"), 1);
+    assert_eq!(uses("afd-data", "afd-stats"), 1);
+    assert_eq!(uses("afd-eval", "afd-stats"), 0);
     assert_eq!(uses("afd-eval", "afd"), 1);
     assert_eq!(uses("xtask", "afd-stage"), 1);
     assert_eq!(uses("afd-unheard-of", "serde"), 1);
@@ -137,6 +142,7 @@ fn the_rules_see_bad_edges() {
 
     let burn = |from: &str, to: &str| forbidden_burn(&made_up(from, &[(to, &[])], &[])).len();
     assert_eq!(burn("afd-data", "burn"), 1);
+    assert_eq!(burn("afd-stats", "burn"), 1);
     assert_eq!(burn("xtask", "burn-core"), 1);
     assert_eq!(burn("afd-model", "burn"), 0);
 

@@ -1,7 +1,8 @@
 //! What stands in the report.
 
+use afd_stats::CONFIDENCE;
+
 use super::{Answer, Block, Cell, Content, Dialogue, Table, Tone, figures};
-use crate::statistics::CONFIDENCE;
 use crate::{
     CLOSED_FORM,
     findings::findings,

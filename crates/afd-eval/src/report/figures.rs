@@ -1,11 +1,12 @@
 //! The report's four plots.
 
+use afd_stats::CONFIDENCE;
+
 use super::{
     Block,
     chart::{Chart, Level, Look, Mark, Point, Series},
     content::point,
 };
-use crate::statistics::CONFIDENCE;
 use crate::{
     golden::GoldenRow,
     numbers::{Numbers, fixed},
