@@ -5,19 +5,27 @@
 //! one.
 //!
 //! * [`Bootstrap`]: intervals of means over prompts.
-//! * [`pearson_within`]: what goes together within prompts.
+//! * [`auc`], [`auc_within`], [`compare_aucs`]: how well scores tell two classes apart.
+//! * [`pearson_within`], [`spearman_within`], [`kendall_within`]: what goes together within
+//!   prompts; [`ties_within`].
 //! * [`mean`], [`weighted`], [`sd_within`], [`is_constant`]; [`win_rates`]; [`six_digits`].
 
+mod auc;
 mod bootstrap;
 mod correlation;
 mod moments;
+mod ranks;
 mod rounding;
+#[cfg(test)]
+mod testing;
 mod win_rates;
 
 pub use crate::{
+    auc::{Auc, AucDifference, auc, auc_within, compare_aucs},
     bootstrap::{Bootstrap, CONFIDENCE},
     correlation::pearson_within,
     moments::{is_constant, mean, sd_within, weighted},
+    ranks::{average_ranks, kendall_within, spearman_within, ties_within},
     rounding::six_digits,
     win_rates::win_rates,
 };
