@@ -5,17 +5,22 @@
 //! one.
 //!
 //! * [`Bootstrap`]: intervals of means over prompts.
-//! * [`auc`], [`auc_within`], [`compare_aucs`]: how well scores tell two classes apart.
+//! * [`auc`](fn@auc), [`auc_within`], [`compare_aucs`]: how well scores tell two classes apart.
 //! * [`pearson_within`], [`spearman_within`], [`kendall_within`]: what goes together within
 //!   prompts; [`ties_within`].
+//! * [`calibration`](fn@calibration), [`brier_score`], [`log_loss`], [`fit_temperature`]: whether
+//!   logits mean what they say; [`line`](fn@line), [`line_within`]: how they follow the closed form.
 //! * [`mean`], [`weighted`], [`sd_within`], [`is_constant`]; [`win_rates`]; [`six_digits`].
 
 mod auc;
 mod bootstrap;
+mod calibration;
 mod correlation;
+mod line;
 mod moments;
 mod ranks;
 mod rounding;
+mod temperature;
 #[cfg(test)]
 mod testing;
 mod win_rates;
@@ -23,9 +28,12 @@ mod win_rates;
 pub use crate::{
     auc::{Auc, AucDifference, auc, auc_within, compare_aucs},
     bootstrap::{Bootstrap, CONFIDENCE},
+    calibration::{Calibration, ReliabilityBin, brier_score, calibration, log_loss},
     correlation::pearson_within,
+    line::{Line, line, line_within},
     moments::{is_constant, mean, sd_within, weighted},
     ranks::{average_ranks, kendall_within, spearman_within, ties_within},
     rounding::six_digits,
+    temperature::{Temperature, fit_temperature},
     win_rates::win_rates,
 };
