@@ -10,6 +10,8 @@
 //!   prompts; [`ties_within`].
 //! * [`calibration`](fn@calibration), [`brier_score`], [`log_loss`], [`fit_temperature`]: whether
 //!   logits mean what they say; [`line`](fn@line), [`line_within`]: how they follow the closed form.
+//! * [`LogisticRegression`], [`SparseLogisticRegression`], [`cross_validated`]: what a few readable
+//!   columns, or many hashed ones, can tell.
 //! * [`mean`], [`weighted`], [`sd_within`], [`is_constant`]; [`win_rates`]; [`six_digits`].
 
 mod auc;
@@ -17,6 +19,7 @@ mod bootstrap;
 mod calibration;
 mod correlation;
 mod line;
+mod logistic;
 mod moments;
 mod ranks;
 mod rounding;
@@ -31,6 +34,7 @@ pub use crate::{
     calibration::{Calibration, ReliabilityBin, brier_score, calibration, log_loss},
     correlation::pearson_within,
     line::{Line, line, line_within},
+    logistic::{Folds, LogisticRegression, SparseLogisticRegression, cross_validated},
     moments::{is_constant, mean, sd_within, weighted},
     ranks::{average_ranks, kendall_within, spearman_within, ties_within},
     rounding::six_digits,
