@@ -8,6 +8,7 @@
 //! * [`Tokenizer`] is a Hugging Face tokenizer directory; it can also learn a byte-level BPE.
 //! * [`TokenRow`] is a sequence with its answer marked.
 //! * [`epoch_plan`] and [`eval_batches`] say which rows go into which batch.
+//! * [`features`] are what can be read off an answer's text without understanding it.
 //! * [`world`] is a synthetic source of dialogues with a reward known exactly.
 //!
 //! ```no_run
@@ -31,6 +32,7 @@
 mod batches;
 pub mod chat;
 mod error;
+pub mod features;
 mod prepare;
 mod read;
 pub mod records;
