@@ -1,4 +1,4 @@
-//! `cargo xtask parity`: our models, files and losses against those of Hugging Face's libraries.
+//! `cargo xtask parity`: our models, token ids, files and losses against those of Hugging Face's libraries.
 //!
 //! `xtask/parity/parity.py` has transformers, PEFT and TRL make and judge files; in between the
 //! tests of the workspace, which otherwise compare with files kept in the sources, run on those.
@@ -23,7 +23,8 @@ const PACKAGES: [&str; 6] = [
 ];
 
 /// The tests that look at what Python made, and that write what it is to look at.
-const TESTS: [&str; 6] = [
+const TESTS: [&str; 7] = [
+    "token_ids_are_those_of_transformers",
     "every_family_computes_what_transformers_does",
     "adapters_compute_what_peft_does",
     "losses_and_gradients_are_those_of_peft",
@@ -33,7 +34,9 @@ const TESTS: [&str; 6] = [
 ];
 
 /// What is to be among the comparisons.
-const EXPECTED: [&str; 8] = [
+const EXPECTED: [&str; 10] = [
+    "token ids",
+    "decoded texts",
     "greedy tokens",
     "padded log-probs",
     "adapter: gradients",
@@ -48,7 +51,8 @@ const SCRIPT: &str = "xtask/parity/parity.py";
 
 const EXAMPLES: &str = "\
 The first time, a virtual environment with torch, transformers, PEFT and TRL is made from PyPI, some
-gigabytes. Every family of models is drawn at random, and compared both ways.
+gigabytes. Every family of models is drawn at random, and compared both ways; so are tokenizers of
+every kind, and texts for them.
 
 Examples:
   cargo xtask parity

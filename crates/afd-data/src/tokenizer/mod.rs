@@ -325,6 +325,9 @@ impl Tokenizer {
     }
 
     /// Finds out what the tokenizer adds to a text of its own accord.
+    ///
+    /// `tokenizer.json` alone says so, whatever `add_bos_token` in `tokenizer_config.json` is: so
+    /// it is in transformers 5.
     fn probe(&mut self) -> Result<(), Error> {
         const PROBE: &str = "a";
         let bare = self.encode(PROBE)?;
@@ -337,11 +340,6 @@ impl Tokenizer {
             .windows(bare.len().max(1))
             .position(|window| window == bare);
         self.prefix = full[..begin.unwrap_or(0)].to_vec();
-        match (self.special.add_bos, self.special.bos) {
-            (Some(true), Some(bos)) if self.prefix.is_empty() => self.prefix = vec![bos],
-            (Some(false), _) => self.prefix.clear(),
-            _ => {}
-        }
         let first = bare.first().and_then(|&id| self.inner.id_to_token(id));
         self.prepends_space = first.is_some_and(|token| token.starts_with('▁'));
         Ok(())
@@ -371,5 +369,7 @@ fn file_error(path: &Path, error: &dyn std::error::Error) -> Error {
     }
 }
 
+#[cfg(test)]
+mod parity_tests;
 #[cfg(test)]
 mod tests;

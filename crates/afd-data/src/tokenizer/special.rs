@@ -11,10 +11,7 @@ use crate::Error;
 pub(super) struct SpecialIds {
     /// Never empty; the first one ends answers in training.
     pub(super) eos: Vec<u32>,
-    pub(super) bos: Option<u32>,
     pub(super) pad: Option<u32>,
-    /// What `add_bos_token` says, which overrides `tokenizer.json`.
-    pub(super) add_bos: Option<bool>,
 }
 
 impl SpecialIds {
@@ -54,18 +51,7 @@ impl SpecialIds {
             Some(id) => Some(id),
             None => ids("pad_token_id")?.first().copied(),
         };
-        let bos = token("bos_token")?;
-        let add_bos = config.flag("add_bos_token")?;
-        if add_bos == Some(true) && bos.is_none() {
-            let expected = "a token, because `add_bos_token` is true";
-            return Err(config.error("bos_token", expected, &Value::Null));
-        }
-        Ok(Self {
-            eos,
-            bos,
-            pad,
-            add_bos,
-        })
+        Ok(Self { eos, pad })
     }
 }
 
@@ -126,14 +112,6 @@ impl Keys {
         };
         let ids: Option<Vec<u32>> = list.iter().map(known).collect();
         ids.ok_or_else(|| self.error(key, "an id of tokenizer.json or a list of them", value))
-    }
-
-    fn flag(&self, key: &'static str) -> Result<Option<bool>, Error> {
-        match self.keys.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(&Value::Bool(flag)) => Ok(Some(flag)),
-            Some(value) => Err(self.error(key, "true or false", value)),
-        }
     }
 
     fn error(&self, key: &'static str, expected: &'static str, got: &Value) -> Error {

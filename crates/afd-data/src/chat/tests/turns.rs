@@ -120,9 +120,17 @@ fn an_answer_is_what_the_template_writes_of_it() {
 #[test]
 fn the_begin_token_stands_once() {
     let messages = [Message::new("user", "a")];
-    let ids = |config: Value, text: &str| {
+    let ids = |text: &str| {
         let dir = checkpoint(text);
-        std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+        let path = dir.path().join("tokenizer.json");
+        let mut json: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        json["post_processor"] = serde_json::json!({
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
+        });
+        std::fs::write(path, json.to_string()).unwrap();
         let tokenizer = Tokenizer::load(dir.path()).unwrap();
         let template = ChatTemplate::load(dir.path()).unwrap().unwrap();
         let text = template.render(&messages, true).unwrap().text;
@@ -132,13 +140,11 @@ fn the_begin_token_stands_once() {
             tokenizer.with_chat().unwrap().encode_prompt(&text).unwrap(),
         )
     };
-    let config =
-        serde_json::json!({"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": true});
     let begins = |ids: &[u32]| ids.iter().filter(|&&id| id == 1).count();
-    let (plain, chat) = ids(config.clone(), &named("headers"));
+    let (plain, chat) = ids(&named("headers"));
     assert_eq!((begins(&plain), plain[0], &plain), (1, 1, &chat));
     // A template that writes none has none, as in transformers.
-    let (plain, chat) = ids(config, &named("chatml"));
+    let (plain, chat) = ids(&named("chatml"));
     assert_eq!((begins(&plain), begins(&chat)), (1, 0));
 }
 
