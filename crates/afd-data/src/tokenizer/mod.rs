@@ -73,6 +73,11 @@ impl Tokenizer {
     /// Reads `tokenizer.json`, and the special tokens from `tokenizer_config.json`,
     /// `special_tokens_map.json`, `generation_config.json` and `config.json`, in this order.
     ///
+    /// Ids are those of transformers' `AutoTokenizer`, but where it makes a tokenizer of its own
+    /// in place of the one in `tokenizer.json`: for `LlamaTokenizer`, transformers 5 puts no space
+    /// before a piece of text that begins with one. Here it is put, as by transformers 4 and by
+    /// SentencePiece, if the file says so.
+    ///
     /// # Errors
     /// `tokenizer.json` is missing or malformed, a special token is none of its tokens, or no end
     /// token is named anywhere: file and key.
@@ -95,6 +100,7 @@ impl Tokenizer {
             .map_err(|e| file_error(&dir.join(FILES[0]), &*e))?;
 
         let special = SpecialIds::read(dir, &inner)?;
+        special::mark(dir, &mut inner)?;
         let vocab = inner.get_vocab(true);
         let vocab_size = vocab
             .values()

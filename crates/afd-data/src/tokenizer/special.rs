@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use tokenizers::AddedToken;
 
+use super::file_error;
 use crate::Error;
 
 /// Ids with a meaning of their own.
@@ -55,6 +57,47 @@ impl SpecialIds {
     }
 }
 
+/// The settings that name one special token each.
+const NAMED: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+];
+
+/// Makes special what the settings name, even where `tokenizer.json` does not: it is found in
+/// every text, whole, and left out when decoding. So it is in transformers.
+///
+/// What is no token yet stays none: there is no row for it in the model's embedding.
+pub(super) fn mark(dir: &Path, tokenizer: &mut tokenizers::Tokenizer) -> Result<(), Error> {
+    let mut tokens = Vec::new();
+    for name in ["tokenizer_config.json", "special_tokens_map.json"] {
+        let settings = Keys::read(dir, name)?;
+        let named = NAMED.iter().filter_map(|&key| settings.keys.get(key));
+        tokens.extend(named.filter_map(text).map(str::to_owned));
+    }
+    let added = tokenizer.get_added_tokens_decoder();
+    let known = tokens.into_iter().filter_map(|text| {
+        let id = tokenizer.token_to_id(&text)?;
+        let token = added.get(&id).cloned();
+        let token = token.unwrap_or_else(|| AddedToken::from(text, true).normalized(false));
+        Some(token.special(true))
+    });
+    let known: Vec<AddedToken> = known.collect();
+    tokenizer
+        .add_special_tokens(known)
+        .map_err(|e| file_error(&dir.join("tokenizer_config.json"), &*e))?;
+    Ok(())
+}
+
+/// The text of a token given as such or as `{"content": text}`.
+fn text(value: &Value) -> Option<&str> {
+    value.as_str().or_else(|| value.get("content")?.as_str())
+}
+
 /// A JSON file of settings; without keys if it does not exist.
 struct Keys {
     path: PathBuf,
@@ -88,7 +131,7 @@ impl Keys {
             None | Some(Value::Null) => return Ok(None),
             Some(value) => value,
         };
-        let Some(text) = value.as_str().or_else(|| value.get("content")?.as_str()) else {
+        let Some(text) = text(value) else {
             return Err(self.error(key, "a text or an object with `content`", value));
         };
         match tokenizer.token_to_id(text) {

@@ -17,6 +17,7 @@ with, the case holds what the file says (`PreTrainedTokenizerFast`), and "class"
 it is with Llama 2 alone: its class puts no space before what begins with one.
 """
 
+import collections
 import importlib.util
 import json
 import pathlib
@@ -70,13 +71,19 @@ def byte_fallback(training, first, spaces, added):
     """A vocabulary as SentencePiece orders it: special tokens, bytes, merges, characters."""
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=True)
-    limit = dict(vocab_size=60 + MERGES, limit_alphabet=60, show_progress=False)
-    learner.train_from_iterator(training, trainers.BpeTrainer(**limit))
+    counts = collections.Counter("".join(training).replace(" ", "▁"))
+    letters = sorted(counts, key=lambda letter: (-counts[letter], letter))[:60]
+    trainer = trainers.BpeTrainer(
+        vocab_size=len(letters) + MERGES,
+        initial_alphabet=letters,
+        limit_alphabet=len(letters),
+        show_progress=False,
+    )
+    learner.train_from_iterator(training, trainer)
     learnt = json.loads(learner.to_str())["model"]
     runs = [("▁" * (1 << n), "▁" * (1 << n)) for n in range(spaces)]
     merges = [tuple(merge) for merge in learnt["merges"]] + runs
     joined = ["".join(merge) for merge in merges]
-    letters = [token for token in learnt["vocab"] if len(token) == 1]
     tokens = dict.fromkeys(first + BYTES + joined + letters)
     vocab = {token: index for index, token in enumerate(tokens)}
     model = models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
@@ -124,11 +131,12 @@ def llama3(training):
 
 
 def qwen2(training):
-    marks = [special(m) for m in ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]]
-    marks.append(AddedToken("<tool_call>", normalized=False))
+    """Not all that the settings name is special in the file."""
+    marks = [special(m) for m in ["<|endoftext|>", "<|im_start|>"]]
+    marks += [AddedToken(m, normalized=False) for m in ["<|im_end|>", "<tool_call>"]]
     tokenizer = byte_level(training, [], split(QWEN2), normalizers.NFC(), marks)
     config = dict(tokenizer_class="Qwen2Tokenizer", add_bos_token=False, bos_token=None)
-    return tokenizer, dict(config, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    return tokenizer, dict(config, eos_token="<|im_end|>", pad_token="in")
 
 
 SENTENCE = ["<unk>", "<s>", "</s>"]
