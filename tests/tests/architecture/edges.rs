@@ -23,12 +23,20 @@ const EVERYTHING: &[&str] = &[
     "afd-reward",
     "afd-policy",
     "afd-eval",
+    "afd-exact",
     "afd-hub",
     "afd",
 ];
 
 /// Crates that must compile, and be understood, without Burn.
-const WITHOUT_BURN: &[&str] = &["afd-stage", "afd-stats", "afd-data", "afd-hub", "xtask"];
+const WITHOUT_BURN: &[&str] = &[
+    "afd-stage",
+    "afd-stats",
+    "afd-data",
+    "afd-exact",
+    "afd-hub",
+    "xtask",
+];
 
 /// The one crate that opens network connections, and what opens them.
 const NETWORK: (&str, &[&str]) = ("afd-hub", &["ureq", "reqwest", "hyper", "hf-hub", "curl"]);
@@ -36,7 +44,7 @@ const NETWORK: (&str, &[&str]) = ("afd-hub", &["ureq", "reqwest", "hyper", "hf-h
 /// The crates of ours that a crate may use; none for a crate that is not in the table.
 fn may_use(name: &str) -> Option<&'static [&'static str]> {
     match name {
-        "afd-stage" | "afd-backend" | "afd-hub" | "xtask" => Some(&[]),
+        "afd-stage" | "afd-backend" | "afd-exact" | "afd-hub" | "xtask" => Some(&[]),
         "afd-stats" | "afd-data" => Some(&["afd-stage"]),
         "afd-model" | "afd-train" => Some(&["afd-backend"]),
         "afd-sft" | "afd-reward" | "afd-policy" | "afd-eval" => Some(LIBRARIES),
@@ -137,6 +145,7 @@ fn the_rules_see_bad_edges() {
     assert_eq!(uses("afd", "afd-eval"), 0);
     assert_eq!(uses("afd-stage", "serde"), 0);
     assert_eq!(uses("afd-hub", "afd-stage"), 1);
+    assert_eq!(uses("afd-exact", "afd-stage"), 1);
     assert_eq!(uses("afd-sft", "afd-hub"), 1);
     assert_eq!(uses("afd", "afd-hub"), 0);
 
