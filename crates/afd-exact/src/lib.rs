@@ -1,5 +1,6 @@
 //! A small world where the right answer is known exactly.
 
+pub mod adversarial;
 pub mod best_of_n;
 #[cfg(test)]
 mod check;
@@ -11,7 +12,10 @@ pub mod minimise;
 pub mod optimum;
 pub mod placement;
 pub mod policy;
+pub mod preference;
+pub mod projection;
 pub mod reward;
+pub mod sft;
 pub mod space;
 pub mod update;
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 const MEMORY: usize = 12;
 
 /// How far a step may move any coordinate.
-const LONGEST: f64 = 2.0;
+const LONGEST: f64 = 1.0;
 
 /// Where [`minimise`] stopped.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +25,7 @@ pub struct Minimum {
 /// `tolerance`, or `max_steps`.
 ///
 /// Source: L-BFGS, Nocedal & Wright 2006, algorithms 7.4 and 7.5.
-/// Departures: no coordinate moves by more than 2 in a step, so that the minimum found is the one
+/// Departures: no coordinate moves by more than 1 in a step, so that the minimum found is the one
 /// the start lies above where there are several; a step is halved until the value falls enough, or until it no longer moves but the
 /// slope falls, for near the minimum a value tells nothing below 1e-16 of itself.
 pub fn minimise(

@@ -198,7 +198,7 @@ mod tests {
         let ones = vec![1.0; space.answers().len()];
         assert_eq!(space.state_sums(&ones)[0], 15.0);
         assert_eq!(space.step_sums(&ones)[0], 1.0, "one answer ends at once");
-        assert_eq!(space.along(&vec![1.0; 21]), space.lengths());
+        assert_eq!(space.along(&[1.0; 21]), space.lengths());
     }
 
     #[test]
