@@ -13,6 +13,20 @@
 //! * [`LogisticRegression`], [`SparseLogisticRegression`], [`cross_validated`]: what a few readable
 //!   columns, or many hashed ones, can tell.
 //! * [`mean`], [`weighted`], [`sd_within`], [`is_constant`]; [`win_rates`]; [`six_digits`].
+//!
+//! What can length alone tell, judged on prompts that the fit did not see?
+//!
+//! ```
+//! use afd_stats::{Folds, LogisticRegression, auc};
+//!
+//! let words = [[3.0], [9.0], [4.0], [8.0], [2.0], [7.0]];
+//! let demonstrated = [false, true, false, true, false, true];
+//! let prompts = [0, 0, 1, 1, 2, 2];
+//! let folds = Folds { count: 3, seed: 1 };
+//! let logits = LogisticRegression::cross_validated(&words, &demonstrated, &prompts, folds, 0.1);
+//! let told = auc(&logits.unwrap(), &demonstrated, &prompts).unwrap();
+//! assert_eq!(told.auc, 1.0);
+//! ```
 
 mod auc;
 mod bootstrap;

@@ -26,6 +26,7 @@ impl SparseLogisticRegression {
     ///
     /// `rows` is `[answer][(bucket, value)]`; a bucket that stands twice in a row adds up. L-BFGS
     /// from zero over all rows at once, in one order of sums: the same rows give the same bits.
+    /// Ends where no entry of the gradient is above 1e-8, or after 500 steps.
     ///
     /// # Panics
     ///

@@ -256,5 +256,4 @@ fn delong_error(positives: &[f64], negatives: &[f64]) -> Option<f64> {
 }
 
 #[cfg(test)]
-#[path = "auc_tests.rs"]
 mod tests;
