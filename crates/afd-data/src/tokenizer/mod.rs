@@ -73,10 +73,9 @@ impl Tokenizer {
     /// Reads `tokenizer.json`, and the special tokens from `tokenizer_config.json`,
     /// `special_tokens_map.json`, `generation_config.json` and `config.json`, in this order.
     ///
-    /// Ids are those of transformers' `AutoTokenizer`, but where it makes a tokenizer of its own
-    /// in place of the one in `tokenizer.json`: for `LlamaTokenizer`, transformers 5 puts no space
-    /// before a piece of text that begins with one. Here it is put, as by transformers 4 and by
-    /// SentencePiece, if the file says so.
+    /// Ids are those of transformers' `AutoTokenizer`, but where that builds a tokenizer of its own
+    /// in place of the one in `tokenizer.json`: `LlamaTokenizer` of transformers 5 puts the first
+    /// space of a text by other rules than Llama 2's file. Here the file counts, as in version 4.
     ///
     /// # Errors
     /// `tokenizer.json` is missing or malformed, a special token is none of its tokens, or no end

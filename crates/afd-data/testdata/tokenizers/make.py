@@ -12,9 +12,9 @@ family that it is named after: `tokenizer.json`, `tokenizer_config.json`, `confi
     plain       the same without special tokens, where it is not that either
 
 From some classes, transformers 5 makes a tokenizer of vocabulary and merges alone, whatever else
-`tokenizer.json` says. Where `AutoTokenizer` then departs from the file, which SentencePiece agrees
-with, the case holds what the file says (`PreTrainedTokenizerFast`), and "class" the other ids. So
-it is with Llama 2 alone: its class puts no space before what begins with one.
+`tokenizer.json` says. Where `AutoTokenizer` then departs from the file, the case holds what the
+file says (`PreTrainedTokenizerFast`, and `LlamaTokenizerFast` of version 4), and "class" the other
+ids. So it is with Llama 2 alone: its class puts no space before what begins with one.
 """
 
 import collections
