@@ -246,6 +246,32 @@ mod tests {
     }
 
     #[test]
+    fn from_a_truncated_sampler_its_own_kl_comes_on_top() {
+        for seed in 0..20 {
+            for horizon in [1, 3] {
+                let space = Space::new(5, horizon);
+                let sft = Policy::random(&space, 1.5, seed);
+                let (p, sampler) = (sft.distribution(), sft.truncated(0.8));
+                let r = Policy::random(&space, 1.5, 500 + seed).log_probs();
+                let best = best_of_n(&sampler, &r, 4);
+                let own = kl(&sampler, &p);
+                assert!(own > 0.0 && kl(&best, &sampler) <= kl_bound(4));
+                let whole = kl(&best, &p);
+                let lost: Vec<f64> = sampler.iter().zip(&p).map(|(s, p)| (s / p).ln()).collect();
+                close(
+                    whole,
+                    kl(&best, &sampler) + expectation(&best, &lost),
+                    1e-10,
+                );
+                // After one token all that is left was scaled alike, so it is the sampler's KL
+                // itself; after several, only about that, for states cut off different amounts.
+                let apart = (whole - kl(&best, &sampler) - own).abs();
+                assert_eq!(apart < 1e-10, horizon == 1, "{apart}");
+            }
+        }
+    }
+
+    #[test]
     fn one_answer_is_no_choice_and_equal_rewards_are_none() {
         let space = Space::new(3, 3);
         let p = Policy::random(&space, 2.0, 1).distribution();

@@ -11,6 +11,9 @@ pub enum Divergence {
     JensenShannon,
     /// `KL(policy ‖ demonstrator)`: the logit of a discriminator as reward; seeks a mode.
     ReverseKl,
+    /// `KL(policy ‖ demonstrator) − 2 JS`: `log D` as reward; seeks a mode. It is
+    /// `2 KL(½(policy + demonstrator) ‖ demonstrator)`, so not negative.
+    LogD,
 }
 
 impl Divergence {
@@ -20,6 +23,7 @@ impl Divergence {
             Divergence::ForwardKl => kl(demonstrator, policy),
             Divergence::JensenShannon => jensen_shannon(demonstrator, policy),
             Divergence::ReverseKl => kl(policy, demonstrator),
+            Divergence::LogD => 2.0 * kl(&mixture(demonstrator, policy), demonstrator),
         }
     }
 
@@ -29,6 +33,7 @@ impl Divergence {
             Divergence::ForwardKl => "forward KL",
             Divergence::JensenShannon => "Jensen–Shannon",
             Divergence::ReverseKl => "reverse KL",
+            Divergence::LogD => "reverse KL − 2 JS",
         }
     }
 }
@@ -46,8 +51,13 @@ pub fn kl(p: &[f64], q: &[f64]) -> f64 {
 /// # Panics
 /// On different lengths.
 pub fn jensen_shannon(p: &[f64], q: &[f64]) -> f64 {
-    let m: Vec<f64> = p.iter().zip(q).map(|(p, q)| 0.5 * (p + q)).collect();
+    let m = mixture(p, q);
     0.5 * (kl(p, &m) + kl(q, &m))
+}
+
+/// `½(p + q)`.
+fn mixture(p: &[f64], q: &[f64]) -> Vec<f64> {
+    p.iter().zip(q).map(|(p, q)| 0.5 * (p + q)).collect()
 }
 
 /// `−Σ p log p` in nats.
@@ -62,7 +72,7 @@ pub fn entropy(p: &[f64]) -> f64 {
 /// On different lengths.
 pub fn expectation(p: &[f64], f: &[f64]) -> f64 {
     assert_eq!(p.len(), f.len(), "a value for each probability");
-    let terms = p.iter().zip(f).filter(|(p, _)| **p > 0.0);
+    let terms = p.iter().zip(f).filter(|(p, _)| **p != 0.0);
     terms.map(|(p, f)| p * f).sum()
 }
 
@@ -117,11 +127,14 @@ mod tests {
                 Divergence::ForwardKl,
                 Divergence::JensenShannon,
                 Divergence::ReverseKl,
+                Divergence::LogD,
             ] {
                 close(d.of(&p, &p), 0.0, 1e-14);
                 assert!(d.of(&p, &q) > 1e-3, "{}", d.name());
             }
             assert!(jensen_shannon(&p, &q) <= 2f64.ln());
+            let log_d = kl(&q, &p) - 2.0 * jensen_shannon(&p, &q);
+            close(Divergence::LogD.of(&p, &q), log_d, 1e-12);
             close(jensen_shannon(&p, &q), jensen_shannon(&q, &p), 1e-14);
         }
     }

@@ -94,9 +94,8 @@ impl<'s> Policy<'s> {
 
     /// Draws an answer, token by token.
     pub fn sample<R: Rng>(&self, rng: &mut R) -> usize {
-        let tokens = self.token_log_probs();
-        let (mut prefix, vocab) = (Vec::new(), self.space.vocab());
-        let mut state = 0;
+        let (tokens, vocab) = (self.token_log_probs(), self.space.vocab());
+        let (mut prefix, mut state) = (Vec::new(), 0);
         loop {
             let mut rest: f64 = rng.random();
             let mut token = 0;
@@ -111,8 +110,7 @@ impl<'s> Policy<'s> {
             if let Some(answer) = self.space.index(&prefix) {
                 return answer;
             }
-            // A state's words lead to `vocab − 1` states, numbered level by level.
-            state = state * (vocab - 1) + token;
+            state = self.space.next(state * vocab + token).unwrap_or_default();
         }
     }
 

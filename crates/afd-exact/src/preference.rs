@@ -4,9 +4,8 @@
 
 use crate::{
     best_of_n::best_and_worst,
-    divergence::normalised,
     loss::{sigmoid, softplus},
-    policy::Policy,
+    policy::{Policy, log_softmax},
 };
 
 /// Pairs drawn from `policy` and labelled by chance: `p(y) p(z) σ(r(y) − r(z))`.
@@ -78,8 +77,10 @@ pub fn spin_step(previous: &[f64], demonstrator: &[f64], lambda: f64) -> Vec<f64
     assert!(lambda > 0.0, "a coefficient of {lambda} holds nothing");
     assert_eq!(previous.len(), demonstrator.len());
     let pairs = previous.iter().zip(demonstrator);
-    let step: Vec<f64> = pairs.map(|(p, d)| p * (d / p).powf(1.0 / lambda)).collect();
-    normalised(&step)
+    let logs: Vec<f64> = pairs
+        .map(|(p, d)| p.ln() + (d.ln() - p.ln()) / lambda)
+        .collect();
+    log_softmax(&logs).iter().map(|l| l.exp()).collect()
 }
 
 #[cfg(test)]

@@ -104,6 +104,14 @@ impl Space {
         &self.steps[answer]
     }
 
+    /// The state a step leads to; `None` where it ends the answer or the horizon does.
+    pub fn next(&self, step: usize) -> Option<usize> {
+        let (state, token) = (step / self.vocab, step % self.vocab);
+        // States are numbered level by level, and each word of a state leads to one.
+        let next = state * (self.vocab - 1) + token;
+        (token != END && next < self.states.len()).then_some(next)
+    }
+
     /// Which answer these tokens are, [`END`] included; `None` for a mere prefix.
     pub fn index(&self, tokens: &[usize]) -> Option<usize> {
         self.index.get(tokens).copied()
@@ -186,7 +194,11 @@ mod tests {
             for (i, answer) in space.answers().iter().enumerate() {
                 assert_eq!(space.index(&answer.tokens), Some(i));
                 assert_eq!(space.steps(i).len(), answer.tokens.len());
+                for pair in space.steps(i).windows(2) {
+                    assert_eq!(space.next(pair[0]), Some(pair[1] / vocab));
+                }
                 let last = space.steps(i)[answer.tokens.len() - 1];
+                assert_eq!(space.next(last), None);
                 assert_eq!(last % vocab, answer.tokens[answer.tokens.len() - 1]);
             }
         }
