@@ -31,7 +31,7 @@ impl Section {
     pub fn table(&self) -> String {
         let widths: Vec<usize> = (0..self.columns.len()).map(|i| self.width(i)).collect();
         let rule: Vec<String> = widths.iter().map(|w| "─".repeat(*w)).collect();
-        let header = self.columns.iter().map(ToString::to_string).collect();
+        let header: Vec<String> = self.columns.iter().map(ToString::to_string).collect();
         let mut lines = vec![line(&header, &widths), rule.join("  ")];
         lines.extend(self.rows.iter().map(|row| line(row, &widths)));
         lines.join("\n")
@@ -105,7 +105,7 @@ fn apart(x: &[f64], y: &[f64]) -> f64 {
     differences.fold(0.0, f64::max)
 }
 
-fn line(cells: &Vec<String>, widths: &[usize]) -> String {
+fn line(cells: &[String], widths: &[usize]) -> String {
     let mut line = String::new();
     for (i, (cell, width)) in cells.iter().zip(widths).enumerate() {
         let gap = " ".repeat(width - cell.chars().count());
