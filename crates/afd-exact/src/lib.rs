@@ -12,8 +12,8 @@
 //! * [`adversarial`], [`iq`]: rewards of a discriminator trained against the policy; inverse
 //!   learning without one.
 //! * [`optimum`], [`best_of_n`]: what optimising a reward comes to.
-//! * [`estimator`], [`placement`], [`update`]: what sampled gradients expect, and where following
-//!   them ends.
+//! * [`estimator`], [`credit`], [`placement`], [`update`]: what sampled gradients expect, of answers
+//!   and of tokens, and where following them ends.
 //! * [`preference`]: DPO and SPIN.
 //! * [`minimise`]: what closed forms are held against.
 //! * [`theory`]: all of it as tables and a figure.
@@ -41,6 +41,7 @@ pub mod adversarial;
 pub mod best_of_n;
 #[cfg(test)]
 mod check;
+pub mod credit;
 pub mod discriminator;
 pub mod divergence;
 pub mod estimator;

@@ -27,6 +27,34 @@ pub fn regularised_value(policy: &[f64], reference: &[f64], reward: &[f64], beta
     expectation(policy, reward) - beta * kl(policy, reference)
 }
 
+/// The coefficient at which [`kl_optimum`] lies this many nats from the reference; `None` where none
+/// does, the best answers being nearer than that.
+///
+/// It is how rewards in different units are compared: one in another unit has another coefficient
+/// and the same policy.
+///
+/// # Panics
+/// On different lengths.
+pub fn beta_at_kl(reference: &[f64], reward: &[f64], nats: f64) -> Option<f64> {
+    let spread = |pick: fn(f64, f64) -> f64| reward.iter().copied().reduce(pick).unwrap_or(0.0);
+    let unit = spread(f64::max) - spread(f64::min);
+    let at = |log: f64| kl(&kl_optimum(reference, reward, unit * log.exp()), reference);
+    // The KL falls as the coefficient grows.
+    let (mut low, mut high) = (-25.0, 25.0);
+    if !(unit > 0.0 && at(high) < nats && nats < at(low)) {
+        return None;
+    }
+    for _ in 0..100 {
+        let middle = 0.5 * (low + high);
+        if at(middle) > nats {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Some(unit * (0.5 * (low + high)).exp())
+}
+
 /// The policy with logits `reference + a·(positive − negative)`, normalised token by token.
 ///
 /// It is contrastive decoding, and extrapolation of weights where logits are linear in them. With
@@ -61,6 +89,7 @@ fn tilted(reference: &[f64], reward: &[f64], beta: f64) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::{
+        best_of_n::best_of_n,
         check::{apart, close, close_all},
         reward::answer_rewards,
         space::Space,
@@ -160,6 +189,29 @@ mod tests {
                 let expected = odds(&short, token) + rest(token);
                 close(odds(&best, token), expected, 1e-9);
             }
+        }
+    }
+
+    #[test]
+    fn at_matched_kl_the_unit_of_a_reward_is_nothing_and_best_of_n_is_not_better() {
+        let space = Space::new(3, 3);
+        for seed in 0..30 {
+            let (reference, other) = three(&space, seed);
+            let (p, reward) = (reference.distribution(), other.log_probs());
+            let tenfold: Vec<f64> = reward.iter().map(|r| 10.0 * r - 4.0).collect();
+            for n in [2, 4, 16] {
+                let best = best_of_n(&p, &reward, n);
+                let nats = kl(&best, &p);
+                let beta = beta_at_kl(&p, &reward, nats).unwrap();
+                let tilted = kl_optimum(&p, &reward, beta);
+                close(kl(&tilted, &p), nats, 1e-9);
+                close(beta_at_kl(&p, &tenfold, nats).unwrap() / beta, 10.0, 1e-6);
+                // No policy as near earns more.
+                let gap = expectation(&tilted, &reward) - expectation(&best, &reward);
+                assert!(gap > 0.0, "{gap} at {n}");
+            }
+            assert_eq!(beta_at_kl(&p, &reward, 50.0), None);
+            assert_eq!(beta_at_kl(&p, &[1.0; 15], 0.1), None);
         }
     }
 

@@ -68,6 +68,16 @@ impl Placement {
     }
 }
 
+/// The three estimates of `KL(pi ‖ ref)` in nats from one answer with `l = log pi − log ref`: `l`, `½ l²` and
+/// `exp(−l) − 1 + l`.
+///
+/// Drawn from `pi`, k1 and k3 are unbiased and k3 is never negative; k2 is right to second order only.
+/// A good *estimate* of the KL is not a good *loss*: see [`Placement`].
+/// Source: Schulman, *Approximating KL divergence*, 2020.
+pub fn kl_estimates(l: f64) -> [f64; 3] {
+    [l, 0.5 * l * l, (-l).exp() - 1.0 + l]
+}
+
 /// The fixed point of k3 in the loss, `pi = β·ref/(λ − r)` with the `λ > max r` that makes it sum to 1.
 ///
 /// Its tail is heavier than `ref·exp(r/β)`'s: it falls as `1/(λ − r)` where that one falls as an
@@ -137,7 +147,7 @@ mod tests {
     use super::*;
     use crate::{
         check::{apart, close, close_all},
-        divergence::kl,
+        divergence::{expectation, kl, normalised},
         estimator::{expected, less_mean, over_deviation},
         minimise::differences,
         optimum::kl_optimum,
@@ -183,6 +193,35 @@ mod tests {
             let backwards = gradient_of_kl(&policy, |p| kl(&q, p));
             close_all(&update(Placement::K3InLoss), &minus(&backwards), 1e-8);
             assert!(apart(&forwards, &backwards) > 1e-3);
+        }
+    }
+
+    #[test]
+    fn k1_and_k3_estimate_the_kl_without_bias_and_k2_nearby() {
+        let space = Space::new(3, 3);
+        for seed in 0..20 {
+            let (policy, reference, _) = instance(&space, seed);
+            let p = policy.distribution();
+            let mean = |q: &[f64], which: usize| {
+                let l = log_ratio(&p, q);
+                let k: Vec<f64> = l.iter().map(|l| kl_estimates(*l)[which]).collect();
+                expectation(&p, &k)
+            };
+            let far = reference.distribution();
+            // A hundredth of the way there.
+            let step = p.iter().zip(&far).map(|(p, q)| p * (q / p).powf(0.01));
+            let near = normalised(&step.collect::<Vec<_>>());
+            for q in [&far, &near] {
+                close(mean(q, 0), kl(&p, q), 1e-12);
+                close(mean(q, 2), kl(&p, q), 1e-12);
+            }
+            let bias = |q: &[f64]| (mean(q, 1) / kl(&p, q) - 1.0).abs();
+            assert!(bias(&near) < 0.02 && bias(&far) > bias(&near));
+            assert!(
+                [-2.0, -0.1, 0.3, 4.0]
+                    .iter()
+                    .all(|l| kl_estimates(*l)[2] > 0.0)
+            );
         }
     }
 

@@ -70,9 +70,11 @@ pub fn sections() -> Vec<Section> {
         rewards::tokens(&world),
         policies::regularised(&world),
         policies::best_of(&world),
+        policies::matched(&world),
         policies::frozen(&world),
         policies::truncated(&world),
         policies::estimators(&world),
+        policies::credit(&world),
         policies::placements(&world),
         policies::preferences(&world),
         policies::self_play(&world),
@@ -141,7 +143,7 @@ mod tests {
     #[test]
     fn every_section_is_a_full_table_and_fits_the_page() {
         let sections = sections();
-        assert_eq!(sections.len(), 17);
+        assert_eq!(sections.len(), 19);
         for section in &sections {
             assert!(!section.rows.is_empty(), "{}", section.title);
             for row in &section.rows {
@@ -179,6 +181,43 @@ mod tests {
             }
         }
         assert!(seen > 30, "{seen} errors shown");
+    }
+
+    #[test]
+    fn numbers_keep_the_order_they_are_said_to_have() {
+        let sections = sections();
+        let column = |title: &str, name: &str| -> Vec<f64> {
+            let found = sections.iter().find(|s| s.title.starts_with(title));
+            let section = found.unwrap_or_else(|| panic!("no {title}"));
+            let place = section.columns.iter().position(|c| *c == name).unwrap();
+            let cells = section.rows.iter().map(|row| row[place].parse());
+            cells.map(|cell| cell.unwrap_or(f64::NAN)).collect()
+        };
+        let below = |less: Vec<f64>, more: Vec<f64>| {
+            let mut pairs = less.iter().zip(&more);
+            assert!(pairs.all(|(l, m)| l <= m), "{less:?} {more:?}");
+        };
+        below(
+            column("Best-of-N", "KL(BoN ‖ pi_SFT)"),
+            column("Best-of-N", "bound"),
+        );
+        let matched = "Compare at matched KL";
+        below(
+            column(matched, "E[r] of BoN"),
+            column(matched, "E[r] of ref·exp(r/β)/Z"),
+        );
+        let slopes = column("What a reward made", "f'(0)");
+        let growth = column("What a reward made", "growth");
+        assert!(
+            slopes
+                .iter()
+                .zip(growth)
+                .all(|(f, g)| (1.0 - 0.1 * f - g).abs() < 1e-3)
+        );
+        let spread = column("The closest policy", "entropy");
+        assert!(spread[1] > spread[0] && spread[0] > spread[3], "{spread:?}");
+        let away = column("SPIN", "round 8");
+        assert!(away[0] > 1.0 && away[3] == 0.0, "{away:?}");
     }
 
     #[test]

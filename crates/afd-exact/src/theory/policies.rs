@@ -3,14 +3,16 @@
 use super::{Section, apart, error, rewards::distances, row, short, world::World};
 use crate::{
     best_of_n::{best_of_n, kl_bound},
+    credit::to_go_gradient,
     divergence::{Divergence, entropy, expectation, kl},
     estimator::{expected, leave_one_out, less_mean, over_deviation, per_token_mean},
     minimise::minimise,
-    optimum::{extrapolated, kl_optimum},
+    optimum::{beta_at_kl, extrapolated, kl_optimum},
     placement::{Placement, k3_optimum},
     policy::Policy,
     preference::{dpo, drawn_labels, hard_labels, spin_step},
     projection::{bell, bell_starts, project, three_habits},
+    reward::token_rewards,
     space::Space,
     update::ascend,
 };
@@ -231,6 +233,62 @@ pub(super) fn estimators(world: &World<'_>) -> Section {
         says: "A group's mean scales the gradient by (G−1)/G; dividing by its deviation makes rewards in another unit the same update, so that a KL coefficient means something else on each prompt; neither that nor a mean over tokens is the gradient any more.",
         columns: vec!["estimator", "cosine with ∇E[r]", "size", "size at 10·r"],
         rows: rows.collect(),
+    }
+}
+
+/// Rewards of tokens.
+pub(super) fn credit(world: &World<'_>) -> Section {
+    let tokens = token_rewards(&world.sft, &world.init);
+    let truth: Vec<f64> = world
+        .p_init
+        .iter()
+        .zip(&world.reward)
+        .map(|(p, r)| p * r)
+        .collect();
+    let truth = world.init.gradient(&truth);
+    let rows = [1.0, 0.9, 0.5, 0.0].map(|discount| {
+        let found = to_go_gradient(&world.init, &tokens, discount);
+        row![discount, error(apart(&found, &truth))]
+    });
+    Section {
+        title: "Token rewards weigh what is still to come",
+        says: "With log pi_SFT(a|s)/pi_0(a|s) paid per token, only the undiscounted rest of the answer has the gradient of E[r].",
+        columns: vec!["discount γ", "distance to ∇E[r]"],
+        rows: rows.to_vec(),
+    }
+}
+
+/// Rewards in another unit.
+pub(super) fn matched(world: &World<'_>) -> Section {
+    let (p, r) = (&world.p_sft, &world.reward);
+    let tenfold: Vec<f64> = r.iter().map(|r| 10.0 * r).collect();
+    let rows = [2, 4, 16].map(|n| {
+        let best = best_of_n(p, r, n);
+        let nats = kl(&best, p);
+        let beta = |reward: &[f64]| beta_at_kl(p, reward, nats);
+        let shown = |beta: Option<f64>| beta.map_or("—".to_owned(), short);
+        let earned = beta(r).map(|beta| expectation(&kl_optimum(p, r, beta), r));
+        row![
+            n,
+            short(nats),
+            shown(beta(r)),
+            shown(beta(&tenfold)),
+            shown(earned),
+            short(expectation(&best, r)),
+        ]
+    });
+    Section {
+        title: "Compare at matched KL: the coefficient depends on the unit of the reward, the policy does not",
+        says: "At Best-of-N's KL the tilted reference earns a little more, which no policy that near can exceed.",
+        columns: vec![
+            "N",
+            "KL",
+            "β for r",
+            "β for 10·r",
+            "E[r] of ref·exp(r/β)/Z",
+            "E[r] of BoN",
+        ],
+        rows: rows.to_vec(),
     }
 }
 
