@@ -1,9 +1,9 @@
 //! Rewards made of a discriminator that is trained against the policy itself.
 //!
-//! `h = log d^β(y) − log d^π(y)` is its logit at the optimum and `D = σ(h)`. A policy's update takes `h`
-//! as frozen. Higher is more demonstration-like. The logit must be free of the class-ratio shift
-//! `log n₊/n₋`: the logit itself only moves by a constant, but what is not linear in it becomes the
-//! reward of another divergence.
+//! `h = log d^β(y) − log d^π(y)` is its logit at the optimum and `D = σ(h)`. A policy's update
+//! takes `h` as frozen. Higher is more demonstration-like. The logit must be free of the
+//! class-ratio shift `log n₊/n₋`: the logit itself only moves by a constant, but what is not linear
+//! in it becomes the reward of another divergence.
 
 use crate::{
     divergence::{jensen_shannon, kl, log_ratio},
@@ -15,8 +15,8 @@ use crate::{
 pub enum AdversarialReward {
     /// `h = log D − log(1−D)`: descends `KL(d^π ‖ d^β)`.
     Logit,
-    /// `−log(1−D)`, GAIL's: descends `2 JS`. Source: Ho & Ermon, arXiv 1606.03476, with the sign of a
-    /// reward and demonstrations as label 1.
+    /// `−log(1−D)`, GAIL's: descends `2 JS`. Source: Ho & Ermon, arXiv 1606.03476, with the sign of
+    /// a reward and demonstrations as label 1.
     Gail,
     /// `log D`, the common one: descends `KL(d^π ‖ d^β) − 2 JS` and seeks modes.
     LogD,
@@ -24,8 +24,8 @@ pub enum AdversarialReward {
     /// demonstrations.
     Exp,
     /// `−h·exp(h)`, FAIRL's: its value is `−KL(d^β ‖ d^π)`, but with the discriminator frozen its
-    /// gradient is not that of any such descent, and the demonstrator repels. Source: Ghasemipour et
-    /// al., arXiv 1911.02256. Kept to show that.
+    /// gradient is not that of any such descent, and the demonstrator repels. Source: Ghasemipour
+    /// et al., arXiv 1911.02256. Kept to show that.
     Fairl,
 }
 
@@ -61,8 +61,9 @@ impl AdversarialReward {
         }
     }
 
-    /// Its derivative by the logit. At 0, where policy and demonstrator agree, its sign says whether
-    /// the demonstrator attracts: the linearised update is minus it times the Fisher information.
+    /// Its derivative by the logit. At 0, where policy and demonstrator agree, its sign says
+    /// whether the demonstrator attracts: the linearised update is minus it times the Fisher
+    /// information.
     pub fn slope(self, h: f64) -> f64 {
         match self {
             AdversarialReward::Logit => 1.0,
@@ -73,8 +74,8 @@ impl AdversarialReward {
         }
     }
 
-    /// The divergence in nats whose gradient the update descends; `None` for FAIRL's, which descends
-    /// none.
+    /// The divergence in nats whose gradient the update descends; `None` for FAIRL's, which
+    /// descends none.
     pub fn descends(self, demonstrator: &[f64], policy: &[f64]) -> Option<f64> {
         let reverse = || kl(policy, demonstrator);
         let twice_js = || 2.0 * jensen_shannon(demonstrator, policy);
@@ -87,8 +88,8 @@ impl AdversarialReward {
         }
     }
 
-    /// The expected update against the optimal discriminator, frozen: weights `d^π·f(h)` in the sense
-    /// of [`crate::estimator`].
+    /// The expected update against the optimal discriminator, frozen: weights `d^π·f(h)` in the
+    /// sense of [`crate::estimator`].
     ///
     /// # Panics
     /// On different lengths.
@@ -101,8 +102,8 @@ impl AdversarialReward {
 
 /// `min(exp(h), most)`: a reward of [`AdversarialReward::Exp`] that no single answer can dominate.
 ///
-/// Bias: answers the demonstrator prefers by more than `most` are learned too slowly; where none is,
-/// and so at the demonstrator itself when `most > 1`, there is none.
+/// Bias: answers the demonstrator prefers by more than `most` are learned too slowly; where none
+/// is, and so at the demonstrator itself when `most > 1`, there is none.
 pub fn clipped_ratio(h: f64, most: f64) -> f64 {
     h.exp().min(most)
 }
@@ -153,7 +154,7 @@ mod tests {
             let (demo, policy) = pair(&space, seed);
             let weights = AdversarialReward::Exp.weights(&demo, &policy.distribution());
             close_all(&weights, &demo, 1e-12);
-            // So each of the demonstrator's answers pulls as often as he gives it: SFT.
+            // So each of the demonstrator's answers pulls as often as it is given: SFT.
             let sft = uphill(&policy, |p| {
                 let logs: Vec<f64> = p.iter().map(|p| p.ln()).collect();
                 expectation(&demo, &logs)

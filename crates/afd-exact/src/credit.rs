@@ -2,13 +2,13 @@
 
 use crate::policy::Policy;
 
-/// The expected gradient, by step, of `Σ_t ∇ log pi(a_t|s_t) · Σ_(u≥t) γ^(u−t) r_u` with a reward for every
-/// step: what is still to come, discounted.
+/// The expected gradient, by step, of `Σ_t ∇ log pi(a_t|s_t) · Σ_(u≥t) γ^(u−t) r_u` with a reward
+/// for every step: what is still to come, discounted.
 ///
 /// Without discount (`γ = 1`) it is the gradient of the answers' expected reward, wherever along an
 /// answer that is paid: a token cannot change what came before it, so the past only adds variance.
-/// With `γ < 1` it is not, and at `γ = 0` a token answers for its own reward alone and not for where
-/// it leads.
+/// With `γ < 1` it is not, and at `γ = 0` a token answers for its own reward alone and not for
+/// where it leads.
 ///
 /// # Panics
 /// Unless there is one reward per step.

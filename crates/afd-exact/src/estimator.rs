@@ -1,9 +1,9 @@
 //! What estimators of the policy gradient expect, over every group they could have drawn.
 //!
 //! An expectation is a table of weights `w`, one per answer, that stands for the update
-//! `Σ_y w(y) ∇ log pi(y)` ([`crate::Policy::gradient`]), uphill. Since `Σ_y pi(y) ∇ log pi(y) = 0`, weights
-//! that differ by a multiple of `pi` are one update, and a table is stationary where its weights
-//! *are* a multiple of `pi`.
+//! `Σ_y w(y) ∇ log pi(y)` ([`crate::Policy::gradient`]), uphill. Since
+//! `Σ_y pi(y) ∇ log pi(y) = 0`, weights that differ by a multiple of `pi` are one update, and a
+//! table is stationary where its weights *are* a multiple of `pi`.
 
 /// The most groups [`expected`] goes through.
 pub const MAX_GROUPS: usize = 1 << 22;
@@ -31,8 +31,8 @@ pub fn less_mean(rewards: &[f64]) -> Vec<f64> {
 /// Each reward less the mean, over the group's standard deviation plus `epsilon`; 0 where all are
 /// equal.
 ///
-/// Source: GRPO, Shao et al., arXiv 2402.03300, with the deviation over `G − 1`, as TRL has it. It is
-/// no gradient of `E[r]`: rewards of a prompt in another unit give the same update.
+/// Source: GRPO, Shao et al., arXiv 2402.03300, with the deviation over `G − 1`, as TRL has it. It
+/// is no gradient of `E[r]`: rewards of a prompt in another unit give the same update.
 ///
 /// # Panics
 /// On groups of fewer than two.

@@ -10,7 +10,8 @@ use crate::{
 
 /// The reward a table of logits implies, `r(s,a) = Q(s,a) − V(s')` in nats, by step.
 ///
-/// Along an answer it sums to `log pi(y) + V(s_0)`: the log-probability, but for a constant of the prompt.
+/// Along an answer it sums to `log pi(y) + V(s_0)`: the log-probability, but for a constant of the
+/// prompt.
 pub fn implied_rewards(q: &Policy<'_>) -> Vec<f64> {
     let values = values(q);
     let of = |(step, q_of): (usize, &f64)| q_of - value_after(q, &values, step);
@@ -25,8 +26,9 @@ pub fn implied_rewards(q: &Policy<'_>) -> Vec<f64> {
 /// known.
 ///
 /// Without the square (`α → ∞`) it is exactly fine-tuning, for
-/// `Σ_t (Q_t − V_(t+1)) − V_0 = Σ_t (Q_t − V_t) = log pi(y)`; with it, fine-tuning plus `E_demo Σ_t r_t²/(4α)`,
-/// which also fixes the size of each state's logits that a softmax leaves free.
+/// `Σ_t (Q_t − V_(t+1)) − V_0 = Σ_t (Q_t − V_t) = log pi(y)`; with it, fine-tuning plus
+/// `E_demo Σ_t r_t²/(4α)`, which also fixes the constant of each state's logits that a softmax
+/// leaves free.
 ///
 /// # Panics
 /// Unless `alpha` is positive, and unless there is one probability per answer.

@@ -12,15 +12,15 @@
 //! * [`adversarial`], [`iq`]: rewards of a discriminator trained against the policy; inverse
 //!   learning without one.
 //! * [`optimum`], [`best_of_n`]: what optimising a reward comes to.
-//! * [`estimator`], [`credit`], [`placement`], [`update`]: what sampled gradients expect, of answers
-//!   and of tokens, and where following them ends.
+//! * [`estimator`], [`credit`], [`placement`], [`update`]: what sampled gradients expect, of
+//!   answers and of tokens, and where following them ends.
 //! * [`preference`]: DPO and SPIN.
 //! * [`minimise`]: what closed forms are held against.
 //! * [`theory`]: all of it as tables and a figure.
 //!
-//! A [`Policy`] answers one prompt; several prompts are several policies. Distributions over answers
-//! are plain slices in the order of [`Space::answers`]. Nobody's data come in here, so functions
-//! panic on misuse instead of returning errors, and say so.
+//! A [`Policy`] answers one prompt; several prompts are several policies. Distributions over
+//! answers are plain slices in the order of [`Space::answers`]. Nobody's data come in here, so
+//! functions panic on misuse instead of returning errors, and say so.
 //!
 //! ```
 //! use afd_exact::{Policy, Space, discriminator, loss, optimum};

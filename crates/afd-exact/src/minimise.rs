@@ -26,8 +26,9 @@ pub struct Minimum {
 ///
 /// Source: L-BFGS, Nocedal & Wright 2006, algorithms 7.4 and 7.5.
 /// Departures: no coordinate moves by more than 1 in a step, so that the minimum found is the one
-/// the start lies above where there are several; a step is halved until the value falls enough, or until it no longer moves but the
-/// slope falls, for near the minimum a value tells nothing below 1e-16 of itself.
+/// the start lies above where there are several; a step is halved until the value falls enough, or
+/// until it no longer moves but the slope falls, for near the minimum a value tells nothing below
+/// 1e-16 of itself.
 pub fn minimise(
     mut f: impl FnMut(&[f64]) -> (f64, Vec<f64>),
     start: &[f64],

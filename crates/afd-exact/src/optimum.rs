@@ -27,8 +27,8 @@ pub fn regularised_value(policy: &[f64], reference: &[f64], reward: &[f64], beta
     expectation(policy, reward) - beta * kl(policy, reference)
 }
 
-/// The coefficient at which [`kl_optimum`] lies this many nats from the reference; `None` where none
-/// does, the best answers being nearer than that.
+/// The coefficient at which [`kl_optimum`] lies this many nats from the reference; `None` where
+/// none does, the best answers being nearer than that.
 ///
 /// It is how rewards in different units are compared: one in another unit has another coefficient
 /// and the same policy.

@@ -17,8 +17,8 @@ pub enum Placement {
     K2InLoss,
     /// `β · l` in the loss: expected gradient 0, for `E[∇ log pi] = 0`. It regularises nothing.
     K1InLoss,
-    /// `β · (exp(−l) − 1 + l)` in the loss: the gradient of `KL(ref ‖ pi)`, not of `KL(pi ‖ ref)`; fixed
-    /// point [`k3_optimum`].
+    /// `β · (exp(−l) − 1 + l)` in the loss: the gradient of `KL(ref ‖ pi)`, not of `KL(pi ‖ ref)`;
+    /// fixed point [`k3_optimum`].
     K3InLoss,
 }
 
@@ -41,8 +41,8 @@ impl Placement {
         }
     }
 
-    /// What the sampled answer `y` contributes: the factor of `∇ log pi(y)` in the update, by answer,
-    /// per unit of `β`.
+    /// What the sampled answer `y` contributes: the factor of `∇ log pi(y)` in the update, by
+    /// answer, per unit of `β`.
     pub fn factors(self, policy: &[f64], reference: &[f64]) -> Vec<f64> {
         let l = log_ratio(policy, reference);
         let of = |l: f64| match self {
@@ -68,17 +68,18 @@ impl Placement {
     }
 }
 
-/// The three estimates of `KL(pi ‖ ref)` in nats from one answer with `l = log pi − log ref`: `l`, `½ l²` and
-/// `exp(−l) − 1 + l`.
+/// The three estimates of `KL(pi ‖ ref)` in nats from one answer with `l = log pi − log ref`: `l`,
+/// `½ l²` and `exp(−l) − 1 + l`.
 ///
-/// Drawn from `pi`, k1 and k3 are unbiased and k3 is never negative; k2 is right to second order only.
-/// A good *estimate* of the KL is not a good *loss*: see [`Placement`].
+/// Drawn from `pi`, k1 and k3 are unbiased and k3 is never negative; k2 is right to second order
+/// only. A good *estimate* of the KL is not a good *loss*: see [`Placement`].
 /// Source: Schulman, *Approximating KL divergence*, 2020.
 pub fn kl_estimates(l: f64) -> [f64; 3] {
     [l, 0.5 * l * l, (-l).exp() - 1.0 + l]
 }
 
-/// The fixed point of k3 in the loss, `pi = β·ref/(λ − r)` with the `λ > max r` that makes it sum to 1.
+/// The fixed point of k3 in the loss, `pi = β·ref/(λ − r)` with the `λ > max r` that makes it sum
+/// to 1.
 ///
 /// Its tail is heavier than `ref·exp(r/β)`'s: it falls as `1/(λ − r)` where that one falls as an
 /// exponential.
@@ -106,8 +107,8 @@ pub fn k3_optimum(reference: &[f64], reward: &[f64], beta: f64) -> Vec<f64> {
     at(high)
 }
 
-/// The expected gradient, by step, of `Σ_t KL(pi(·|s_t) ‖ ref(·|s_t))` in the loss, states drawn and not
-/// differentiated.
+/// The expected gradient, by step, of `Σ_t KL(pi(·|s_t) ‖ ref(·|s_t))` in the loss, states drawn
+/// and not differentiated.
 ///
 /// It is part of the gradient of `KL(pi ‖ ref)`: [`omitted_future`] is the rest.
 pub fn token_loss_gradient(policy: &Policy<'_>, reference: &Policy<'_>) -> Vec<f64> {
@@ -121,8 +122,8 @@ pub fn token_loss_gradient(policy: &Policy<'_>, reference: &Policy<'_>) -> Vec<f
     (0..p.len()).map(of).collect()
 }
 
-/// What [`token_loss_gradient`] omits, by step: `E[Σ_t ∇ log pi(a_t|s_t) Σ_(u>t) KL(s_u)]`, that a token leads
-/// to states where policy and reference differ more.
+/// What [`token_loss_gradient`] omits, by step: `E[Σ_t ∇ log pi(a_t|s_t) Σ_(u>t) KL(s_u)]`, that a
+/// token leads to states where policy and reference differ more.
 pub fn omitted_future(policy: &Policy<'_>, reference: &Policy<'_>) -> Vec<f64> {
     let (space, kl) = (policy.space(), token_kl(policy, reference));
     let (p, vocab) = (policy.distribution(), space.vocab());

@@ -42,8 +42,8 @@ pub fn project(
     })
 }
 
-/// A bell over `count` outcomes in order: `p(i) ∝ exp(−½((i − mean)/width)²)`, parameters `mean` and
-/// `log width`.
+/// A bell over `count` outcomes in order: `p(i) ∝ exp(−½((i − mean)/width)²)`, parameters `mean`
+/// and `log width`.
 ///
 /// # Panics
 /// Unless there are two parameters.
@@ -65,8 +65,8 @@ pub fn unigram(space: &Space, parameters: &[f64]) -> Vec<f64> {
     Policy::unigram(space, parameters).distribution()
 }
 
-/// A demonstrator with three habits over the answers of a one-word vocabulary, which are lengths: two
-/// lengths about as often, not far from each other, and now and then a long answer.
+/// A demonstrator with three habits over the answers of a one-word vocabulary, which are lengths:
+/// two lengths about as often, not far from each other, and now and then a long answer.
 pub fn three_habits(space: &Space) -> Vec<f64> {
     let count = space.answers().len();
     let habits = [(0.15, 0.46), (0.35, 0.38), (0.75, 0.16)].map(|(place, share)| {

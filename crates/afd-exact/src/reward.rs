@@ -20,13 +20,14 @@ pub fn token_rewards(positive: &Policy<'_>, negative: &Policy<'_>) -> Vec<f64> {
 }
 
 /// The logit `h_t` of the token-level discriminator at its optimum, by step: the *cumulative*
-/// log-ratio `log p₊(y_1…y_t) − log p₋(y_1…y_t)` in nats, since a prefix comes up as often as answers
-/// begin with it.
+/// log-ratio `log p₊(y_1…y_t) − log p₋(y_1…y_t)` in nats, since a prefix comes up as often as
+/// answers begin with it.
 pub fn prefix_logits(space: &Space, positive: &[f64], negative: &[f64]) -> Vec<f64> {
     log_ratio(&space.step_sums(positive), &space.step_sums(negative))
 }
 
-/// The reward of each token of a token-level discriminator, `h_t − h_(t−1)` with `h_0 = 0`, by step.
+/// The reward of each token of a token-level discriminator, `h_t − h_(t−1)` with `h_0 = 0`, by
+/// step.
 ///
 /// # Panics
 /// Unless there is one logit per step.

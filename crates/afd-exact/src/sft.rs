@@ -18,7 +18,8 @@ pub fn sft(policy: &Policy<'_>, demonstrator: &[f64]) -> (f64, Vec<f64>) {
     (expectation(demonstrator, &minus), gradient)
 }
 
-/// Where the *mean* over each answer's tokens leads instead: `pi ∝ demo/|y|`, short answers too often.
+/// Where the *mean* over each answer's tokens leads instead: `pi ∝ demo/|y|`, short answers too
+/// often.
 ///
 /// # Panics
 /// On different lengths.

@@ -34,7 +34,8 @@ pub fn is_stationary(
 /// By how much a small departure `policy = target·(1 + departure)` grows in one natural step of
 /// `rate`: below 1 in absolute value, `target` attracts; above, it repels.
 ///
-/// `departure` is less its mean under `target`, so that probabilities sum to 1, and should be small.
+/// `departure` is less its mean under `target`, so that probabilities sum to 1, and should be
+/// small.
 pub fn growth(
     target: &[f64],
     departure: &[f64],

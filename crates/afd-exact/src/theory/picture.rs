@@ -46,8 +46,8 @@ const STYLE: &str = "
   }
 ";
 
-/// An SVG of a demonstrator with three habits and the closest one-habit policies to him by forward KL,
-/// Jensen–Shannon and reverse KL.
+/// An SVG of a demonstrator with three habits and the closest one-habit policies to it by forward
+/// KL, Jensen–Shannon and reverse KL.
 ///
 /// Answers are those of a vocabulary of one word, so each is a length. Self-contained; legible on a
 /// light and a dark page.

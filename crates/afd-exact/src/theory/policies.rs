@@ -47,7 +47,9 @@ pub(super) fn projections() -> Section {
     }
     Section {
         title: "The closest policy of a class that holds one habit, for a demonstrator with three",
-        says: "Forward KL covers all habits and what lies between, Jensen–Shannon the two that are close, reverse KL one; the reward log D, which descends the last, seeks a mode too.",
+        says: "Forward KL covers all habits and what lies between, Jensen–Shannon the two that \
+               are close, reverse KL one; the reward log D, which descends the last, seeks a mode \
+               too.",
         columns: vec![
             "fitted by",
             "length",
@@ -81,7 +83,9 @@ pub(super) fn regularised(world: &World<'_>) -> Section {
     }
     Section {
         title: "ref·exp(r/β)/Z for the Init-SFT reward, and its extrapolation token by token",
-        says: "From pi_0 a coefficient of 1 returns pi_SFT itself; there alone the token-normalised policy, which does not look ahead, is the optimum beyond horizon 1.",
+        says: "From pi_0 a coefficient of 1 returns pi_SFT itself; there alone the \
+               token-normalised policy, which does not look ahead, is the optimum beyond horizon \
+               1.",
         columns: vec![
             "reference",
             "β",
@@ -110,7 +114,8 @@ pub(super) fn best_of(world: &World<'_>) -> Section {
     });
     Section {
         title: "Best-of-N from pi_SFT by the Init-SFT reward, exactly",
-        says: "log N − (N−1)/N bounds the KL and is far from tight on few answers; K rounds at 2 are Best-of-2^K.",
+        says: "log N − (N−1)/N bounds the KL and is far from tight on few answers; K rounds at 2 \
+               are Best-of-2^K.",
         columns: vec![
             "N",
             "E[r]",
@@ -142,7 +147,8 @@ pub(super) fn frozen(world: &World<'_>) -> Section {
     });
     Section {
         title: "Init-SFT freezes the denominator of the reverse-KL game: a direction, not a target",
-        says: "Followed without a KL term, log pi_SFT/pi_0 passes pi_SFT and runs away to one answer; log pi_SFT/pi ends at pi_SFT.",
+        says: "Followed without a KL term, log pi_SFT/pi_0 passes pi_SFT and runs away to one \
+               answer; log pi_SFT/pi ends at pi_SFT.",
         columns: vec![
             "steps",
             "frozen: KL to pi_SFT",
@@ -168,7 +174,8 @@ pub(super) fn truncated(world: &World<'_>) -> Section {
     });
     Section {
         title: "A truncated sampler is another policy",
-        says: "Where the supports differ a log-ratio is infinite: identities hold at temperature 1 and top-p 1.",
+        says: "Where the supports differ a log-ratio is infinite: identities hold at temperature \
+               1 and top-p 1.",
         columns: vec![
             "top-p",
             "answers it cannot write",
@@ -230,7 +237,9 @@ pub(super) fn estimators(world: &World<'_>) -> Section {
     });
     Section {
         title: "What estimators of the policy gradient expect",
-        says: "A group's mean scales the gradient by (G−1)/G; dividing by its deviation makes rewards in another unit the same update, so that a KL coefficient means something else on each prompt; neither that nor a mean over tokens is the gradient any more.",
+        says: "A group's mean scales the gradient by (G−1)/G; dividing by its deviation makes \
+               rewards in another unit the same update, so that a KL coefficient means something \
+               else on each prompt; neither that nor a mean over tokens is the gradient any more.",
         columns: vec!["estimator", "cosine with ∇E[r]", "size", "size at 10·r"],
         rows: rows.collect(),
     }
@@ -252,7 +261,8 @@ pub(super) fn credit(world: &World<'_>) -> Section {
     });
     Section {
         title: "Token rewards weigh what is still to come",
-        says: "With log pi_SFT(a|s)/pi_0(a|s) paid per token, only the undiscounted rest of the answer has the gradient of E[r].",
+        says: "With log pi_SFT(a|s)/pi_0(a|s) paid per token, only the undiscounted rest of the \
+               answer has the gradient of E[r].",
         columns: vec!["discount γ", "distance to ∇E[r]"],
         rows: rows.to_vec(),
     }
@@ -278,8 +288,10 @@ pub(super) fn matched(world: &World<'_>) -> Section {
         ]
     });
     Section {
-        title: "Compare at matched KL: the coefficient depends on the unit of the reward, the policy does not",
-        says: "At Best-of-N's KL the tilted reference earns a little more, which no policy that near can exceed.",
+        title: "Compare at matched KL: the coefficient depends on the unit of the reward, the \
+                policy does not",
+        says: "At Best-of-N's KL the tilted reference earns a little more, which no policy that \
+               near can exceed.",
         columns: vec![
             "N",
             "KL",
@@ -321,7 +333,8 @@ pub(super) fn placements(world: &World<'_>) -> Section {
     });
     Section {
         title: "Where the KL term stands decides what is converged to (β = 0.5)",
-        says: "k1 in the loss has no gradient on average and regularises nothing; k3 in the loss is the other KL.",
+        says: "k1 in the loss has no gradient on average and regularises nothing; k3 in the loss \
+               is the other KL.",
         columns: vec![
             "KL",
             "ends at",
@@ -368,8 +381,11 @@ pub(super) fn preferences(world: &World<'_>) -> Section {
         }
     }
     Section {
-        title: "DPO reaches the regularised optimum from labels drawn by the reward, and nothing from hard ones",
-        says: "Labels drawn as sigmoid(r₁ − r₂) end at ref·exp(r/β)/Z; with the best always preferred to the worst the loss has no minimum and the policy leaves the reference for ever.",
+        title: "DPO reaches the regularised optimum from labels drawn by the reward, and nothing \
+                from hard ones",
+        says: "Labels drawn as sigmoid(r₁ − r₂) end at ref·exp(r/β)/Z; with the best always \
+               preferred to the worst the loss has no minimum and the policy leaves the reference \
+               for ever.",
         columns: vec![
             "labels",
             "steps",
@@ -400,7 +416,8 @@ pub(super) fn self_play(world: &World<'_>) -> Section {
     });
     Section {
         title: "SPIN's exact step p_t·(pi_beta/p_t)^(1/λ), as KL(p_t ‖ pi_beta) by round",
-        says: "Each round multiplies the log-ratio to pi_beta by 1 − 1/λ: it is reached only for λ > 1/2, at 1 in one round.",
+        says: "Each round multiplies the log-ratio to pi_beta by 1 − 1/λ: it is reached only for \
+               λ > 1/2, at 1 in one round.",
         columns: vec![
             "λ",
             "1 − 1/λ",

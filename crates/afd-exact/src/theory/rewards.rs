@@ -34,7 +34,8 @@ pub(super) fn divergences(world: &World<'_>) -> Section {
     });
     Section {
         title: "KL of answers is KL of tokens, where the policy goes",
-        says: "KL(p ‖ q) = Σ_s d_p(s) KL(p(·|s) ‖ q(·|s)): weighted by the visits of p, and not by those of q.",
+        says: "KL(p ‖ q) = Σ_s d_p(s) KL(p(·|s) ‖ q(·|s)): weighted by the visits of p, and not \
+               by those of q.",
         columns: vec![
             "KL(p ‖ q)",
             "answers",
@@ -66,7 +67,8 @@ pub(super) fn fine_tuning(world: &World<'_>) -> Section {
     };
     Section {
         title: "Fine-tuning is forward KL, if tokens are summed",
-        says: "The sum over answer tokens ends at pi_beta; the mean over them at pi_beta/|y|, whose answers are too short.",
+        says: "The sum over answer tokens ends at pi_beta; the mean over them at pi_beta/|y|, \
+               whose answers are too short.",
         columns: vec![
             "loss of an answer",
             "error of the closed form",
@@ -118,8 +120,10 @@ pub(super) fn adversarial(world: &World<'_>) -> Section {
             ]
         });
     Section {
-        title: "What a reward made of the discriminator's logit h descends, the discriminator frozen",
-        says: "A natural step of 0.1 multiplies a small departure from pi_beta by 1 − 0.1·f'(0): FAIRL's reward drives the policy away.",
+        title: "What a reward made of the discriminator's logit h descends, the discriminator \
+                frozen",
+        says: "A natural step of 0.1 multiplies a small departure from pi_beta by 1 − 0.1·f'(0): \
+               FAIRL's reward drives the policy away.",
         columns: vec![
             "reward f(h)",
             "descends",
@@ -153,7 +157,8 @@ pub(super) fn sources(world: &World<'_>) -> Section {
     });
     Section {
         title: "Init-SFT, Init-Demo, SFT-Demo: logits fitted by cross-entropy",
-        says: "Each is the log-ratio of its two policies, so Init-Demo = Init-SFT + SFT-Demo, and Init-SFT needs no training.",
+        says: "Each is the log-ratio of its two policies, so Init-Demo = Init-SFT + SFT-Demo, and \
+               Init-SFT needs no training.",
         columns: vec![
             "answer",
             "Init-SFT",
@@ -238,7 +243,8 @@ pub(super) fn losses(world: &World<'_>) -> Section {
     rows.push(row!["hinge", "sign(log p₊/p₋)", "—", stretch, gap]);
     Section {
         title: "What each loss makes of pi_SFT against pi_0",
-        says: "Scale and distance are from log p₊/p₋, both less their mean: a KL coefficient means the same for the losses at scale 1 alone.",
+        says: "Scale and distance are from log p₊/p₋, both less their mean: a KL coefficient \
+               means the same for the losses at scale 1 alone.",
         columns: vec!["loss", "optimum", "error", "scale", "distance"],
         rows,
     }
@@ -267,7 +273,8 @@ pub(super) fn class_ratio(world: &World<'_>) -> Section {
     });
     Section {
         title: "Unequal classes shift every logit alike",
-        says: "Pooled data with n₊ and n₋ answers add log n₊/n₋ to each logit: take it off before any reward not linear in it.",
+        says: "Pooled data with n₊ and n₋ answers add log n₊/n₋ to each logit: take it off before \
+               any reward not linear in it.",
         columns: vec!["n₊/n₋", "log n₊/n₋", "shift of the fit", "error"],
         rows: rows.to_vec(),
     }
@@ -308,7 +315,8 @@ pub(super) fn tokens(world: &World<'_>) -> Section {
     });
     Section {
         title: "A token-level discriminator pays out the answer's reward where it is earned",
-        says: "h_t is the log-ratio of the prefix; the differences are each token's own log-ratio and sum to the answer's.",
+        says: "h_t is the log-ratio of the prefix; the differences are each token's own log-ratio \
+               and sum to the answer's.",
         columns: vec![
             "answer",
             "fitted h_t",

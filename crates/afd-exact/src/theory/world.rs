@@ -72,7 +72,8 @@ impl<'s> World<'s> {
         });
         Section {
             title: "The world: every answer, and how likely three policies write it",
-            says: "An answer cut by the horizon is an outcome without end token; rewards and KL are in nats.",
+            says: "An answer cut by the horizon is an outcome without end token; rewards and KL \
+                   are in nats.",
             columns: vec!["answer", "", "pi_0", "pi_SFT", "pi_beta", "log pi_SFT/pi_0"],
             rows: rows.collect(),
         }
