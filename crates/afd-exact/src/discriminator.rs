@@ -94,10 +94,7 @@ pub fn fitted(loss: &Loss, positive: &[f64], negative: &[f64]) -> Minimum {
 ///   `±log((1−ε)/ε)`, and `log p₊/p₋` without smoothing.
 /// * Brier: `log p₊/p₋`.
 /// * Hinge: `sign(log p₊/p₋)`, and 0 where the classes weigh the same (anything in between does).
-/// * KLIEP: `log p₊/p₋` below the tangent at 10, none above it.
-/// * LSIF: `log p₊/p₋` below 5, where the tangent of `exp(2r)` begins. It is the least loss
-///   *around* it: further than `10 − log p₊/p₋` out, where both tangents have one slope, the loss
-///   falls for ever on every answer with `p₊ > p₋`.
+/// * KLIEP, LSIF: `log p₊/p₋` below the tangents at 10, none above them.
 /// * Bradley–Terry: `log p₊/p₋`, up to a constant of each prompt; here the one that makes the
 ///   logits sum to 0.
 pub fn optimum(loss: &Loss, positive: &[f64], negative: &[f64]) -> Option<Vec<f64>> {
@@ -116,8 +113,7 @@ pub fn optimum(loss: &Loss, positive: &[f64], negative: &[f64]) -> Option<Vec<f6
             let sign = |h: &f64| if *h == 0.0 { 0.0 } else { h.signum() };
             Some(ratio.iter().map(sign).collect())
         }
-        Kind::Kliep => below(10.0).then_some(ratio),
-        Kind::Lsif => below(5.0).then_some(ratio),
+        Kind::Kliep | Kind::Lsif => below(10.0).then_some(ratio),
         Kind::BradleyTerry if loss.margin == 0.0 && loss.label_smoothing == 0.0 => {
             Some(centred(&ratio))
         }
@@ -333,16 +329,19 @@ mod tests {
     }
 
     #[test]
-    fn lsif_falls_for_ever_beyond_its_tangents_and_kliep_never() {
+    fn beyond_their_tangents_kliep_and_lsif_rise_for_ever() {
         let (p, q) = ([0.7, 0.3], [0.4, 0.6]);
-        let at = |kind, h: f64| population(&Loss::plain(kind), &p, &q, &[h, -0.5]).0;
-        let ratio = (0.7f64 / 0.4).ln();
-        assert!(at(Kind::Lsif, ratio) < at(Kind::Lsif, ratio + 0.1));
-        assert!(at(Kind::Lsif, 1e3) < at(Kind::Lsif, 100.0));
-        assert!(at(Kind::Lsif, 100.0) < at(Kind::Lsif, ratio));
-        assert!(at(Kind::Kliep, 1e3) > at(Kind::Kliep, 100.0));
         let far = [(-12f64).exp(), 1.0 - (-12f64).exp()];
-        assert!(optimum(&Loss::plain(Kind::Kliep), &p, &far).is_none());
+        for kind in [Kind::Kliep, Kind::Lsif] {
+            let at = |h: f64| population(&Loss::plain(kind), &p, &q, &[h, -0.5]).0;
+            let ratio = (0.7f64 / 0.4).ln();
+            let rising = [ratio, ratio + 0.1, 5.0, 9.0, 11.0, 25.0, 100.0, 1e3];
+            assert!(
+                rising.windows(2).all(|pair| at(pair[0]) < at(pair[1])),
+                "{kind:?}"
+            );
+            assert!(optimum(&Loss::plain(kind), &p, &far).is_none());
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Sign convention of all: the chosen answer is label 1, the demonstration side; a higher logit is
 //! more demonstration-like.
 
-/// Where the exponentials of [`Kind::Kliep`] and [`Kind::Lsif`] go on along their tangents.
+/// The logit from which the exponentials of [`Kind::Kliep`] and [`Kind::Lsif`] go on along their
+/// tangents.
 const TANGENT: f64 = 10.0;
 
 /// How two answers become a loss of the chosen logit `c` and the rejected one `r`.
@@ -17,7 +18,7 @@ pub enum Kind {
     Hinge,
     /// `−c + exp(r) − 1`, the exponential a line above 10.
     Kliep,
-    /// `½ exp(2r) − exp(c)`, the exponentials lines where their exponents exceed 10.
+    /// `½ exp(2r) − exp(c)`, the exponentials lines where their logits exceed 10.
     Lsif,
     /// `−(1−ε) log σ(c − r − m) − ε log σ(r − c + m)`.
     BradleyTerry,
@@ -110,7 +111,7 @@ impl Loss {
             Kind::Hinge => hinge(-c, -1.0),
             Kind::Kliep => (-c - 1.0, -1.0),
             Kind::Lsif => {
-                let (value, slope) = exp(c);
+                let (value, slope) = exp(c, TANGENT);
                 (-value, -slope)
             }
             Kind::BradleyTerry => (0.0, 0.0),
@@ -126,9 +127,10 @@ impl Loss {
             }
             Kind::Brier => brier(r, 1.0),
             Kind::Hinge => hinge(r, 1.0),
-            Kind::Kliep => exp(r),
+            Kind::Kliep => exp(r, TANGENT),
             Kind::Lsif => {
-                let (value, slope) = exp(2.0 * r);
+                // Its tangent begins later than the chosen side's, and so is the steeper one.
+                let (value, slope) = exp(2.0 * r, 2.0 * TANGENT);
                 (0.5 * value, slope)
             }
             Kind::BradleyTerry => (0.0, 0.0),
@@ -168,10 +170,10 @@ fn hinge(x: f64, inner: f64) -> (f64, f64) {
     (0.5 * (1.0 + x).max(0.0), inner * slope)
 }
 
-/// `exp(x)` up to 10 and its tangent there from then on, and the derivative.
-fn exp(x: f64) -> (f64, f64) {
-    let slope = x.min(TANGENT).exp();
-    (slope * (1.0 + (x - TANGENT).max(0.0)), slope)
+/// `exp(x)` up to `tangent` and its tangent there from then on, and the derivative.
+fn exp(x: f64, tangent: f64) -> (f64, f64) {
+    let slope = x.min(tangent).exp();
+    (slope * (1.0 + (x - tangent).max(0.0)), slope)
 }
 
 fn halved((value, slope): (f64, f64)) -> (f64, f64) {
