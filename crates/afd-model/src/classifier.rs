@@ -1,16 +1,16 @@
 //! A reward model: a decoder whose last token carries one score.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use afd_backend::{Placement, device::workers, workers::for_each};
 use burn::{Tensor, module::Module};
 
 use crate::{
-    Decoder, DecoderConfig, Error, Head, Padded, Pretrained, Sequence, Side,
+    Decoder, DecoderConfig, Error, Head, Pretrained, Sequence,
     causal_lm::{chunks_by_length, to_host},
     checkpoint::Checkpoint,
+    hidden::last,
     layers::Linear,
-    sequences::index_tensor,
     weights::{Source, Weights},
 };
 
@@ -77,21 +77,42 @@ impl SequenceClassifier {
     /// # Panics
     /// When a sequence is empty or longer than the model's context.
     pub fn scores(&self, sequences: &[Sequence<'_>]) -> Tensor<1> {
-        let device = self.model.device().inner();
-        let rows: Vec<&[u32]> = sequences.iter().map(|s| s.ids).collect();
-        let padded = Padded::new(&rows, Side::Right, &device);
-        let [batch, length] = padded.ids.dims();
-        let last = rows.iter().zip(&padded.starts).map(|(row, start)| {
-            assert!(!row.is_empty(), "an empty sequence has no last token");
-            start + row.len() - 1
-        });
-        let last = index_tensor(last, &device);
-        let hidden = self.model.forward(padded.ids);
-        let width = self.model.config().hidden_size;
-        let hidden = hidden.reshape([batch * length, width]).select(0, last);
+        self.read(sequences, last)
+    }
+
+    /// One logit per answer token, `[Σ answer tokens]`, row after row: each read at that token,
+    /// which sees the prompt and the answer up to it. A row's last one is its [`Self::scores`].
+    ///
+    /// # Panics
+    /// When a sequence is longer than the model's context.
+    pub fn token_scores(&self, sequences: &[Sequence<'_>]) -> Tensor<1> {
+        self.read(sequences, |sequence| {
+            sequence.prompt_len..sequence.ids.len()
+        })
+    }
+
+    /// The score head at some positions of each sequence.
+    fn read(
+        &self,
+        sequences: &[Sequence<'_>],
+        positions: impl Fn(&Sequence<'_>) -> Range<usize>,
+    ) -> Tensor<1> {
+        let hidden = self.model.hidden_at(sequences, positions);
+        let count = hidden.dims()[0];
         self.score
             .forward(hidden.unsqueeze_dim::<3>(1))
-            .reshape([batch])
+            .reshape([count])
+    }
+
+    /// The same model, whose scores are divided by `temperature`.
+    ///
+    /// # Panics
+    /// When `temperature` is not above 0.
+    pub fn with_temperature(mut self, temperature: f64) -> Self {
+        assert!(temperature > 0.0, "a temperature above 0");
+        let scaled = |weight: Tensor<2>| weight.div_scalar(temperature);
+        self.score.weight = self.score.weight.map(scaled);
+        self
     }
 
     /// [`Self::scores`] on the host, `batch` sequences at a time, without gradients.

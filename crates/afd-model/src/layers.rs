@@ -20,9 +20,9 @@ use crate::{
 #[derive(Module, Debug)]
 pub(crate) struct Linear {
     pub(crate) weight: Param<Tensor<2>>,
-    bias: Option<Param<Tensor<1>>>,
+    pub(crate) bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
-    compute: FloatDType,
+    pub(crate) compute: FloatDType,
     /// How the adapter on `weight` is used, if there is one.
     #[module(skip)]
     pub(crate) adapter: AdapterUse,

@@ -37,6 +37,7 @@ mod families;
 #[cfg(test)]
 mod families_tests;
 mod generate;
+mod hidden;
 mod layer;
 mod layers;
 mod lora;
@@ -44,6 +45,7 @@ mod lora;
 mod lora_faults_tests;
 #[cfg(test)]
 mod lora_tests;
+mod mlp;
 mod number;
 #[cfg(test)]
 mod parity_tests;
@@ -72,6 +74,7 @@ pub use generate::{
     FinishReason, Generation, GenerationRequest, Stop, generate, never, plan_batches,
 };
 pub use lora::{AllLinear, LoraConfig, TargetModules};
+pub use mlp::Mlp;
 pub use peft::{AdapterInfo, copy_adapter, find_adapter, is_adapter};
 pub use pretrained::Pretrained;
 pub use rope::{Rope, RopeScaling};

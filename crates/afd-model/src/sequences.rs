@@ -22,6 +22,11 @@ impl Sequence<'_> {
         self.ids.len() - self.first_target()
     }
 
+    /// Number of answer tokens, end token included.
+    pub fn answer_len(&self) -> usize {
+        self.ids.len() - self.prompt_len
+    }
+
     /// The position of the first token that gets a log-probability.
     pub fn first_target(&self) -> usize {
         self.prompt_len.max(1).min(self.ids.len())

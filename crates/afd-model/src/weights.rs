@@ -148,7 +148,7 @@ pub(crate) fn name_hash(name: &str) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-fn draw(seed: u64, name: &str, count: usize, init: Init) -> Vec<f32> {
+pub(crate) fn draw(seed: u64, name: &str, count: usize, init: Init) -> Vec<f32> {
     let std = match init {
         Init::Normal(std) => std,
         Init::Ones => return vec![1.0; count],
