@@ -10,7 +10,7 @@ use afd_data::{TokenRow, epoch_plan};
 use afd_model::{CausalLm, Pretrained, SaveOptions};
 use afd_sft::NegativeLogLikelihood;
 use afd_tests::root;
-use afd_train::{Error, Hooks, SchedulerType, TrainConfig, train};
+use afd_train::{Error, Hooks, SchedulerType, Snapshots, TrainConfig, train};
 
 /// A checkpoint or expectation that `crates/afd-model/testdata/make.py` wrote.
 pub(crate) fn fixture(name: &str) -> PathBuf {
@@ -101,6 +101,7 @@ pub(crate) fn run(
         },
         resumed: &|_| Ok(()),
         progress: &|_, _, _, _| {},
+        snapshots: Snapshots::none(),
     };
     let plan = |epoch| epoch_plan(&lengths, batch, accumulate, 5, epoch, true);
     let outcome = train(model, objective, &plan, None, config, &hooks);

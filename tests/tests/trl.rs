@@ -8,7 +8,7 @@ use afd_backend::device::test_device;
 use afd_data::TokenRow;
 use afd_model::{CausalLm, SequenceClassifier, parameter_names};
 use afd_reward::{
-    ObjectiveKind,
+    ObjectiveKind, PairLoss,
     objective::{Pair, PairObjective},
 };
 use afd_sft::NegativeLogLikelihood;
@@ -137,8 +137,7 @@ fn a_batch_of_pairs_costs_what_it_does_in_trl() {
     };
     let objective = PairObjective {
         pairs: (0..rows.len()).map(pair).collect(),
-        kind: ObjectiveKind::BradleyTerry,
-        label_smoothing: 0.0,
+        loss: PairLoss::plain(ObjectiveKind::BradleyTerry),
         seed: 0,
     };
     compare(

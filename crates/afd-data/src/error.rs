@@ -280,7 +280,7 @@ pub enum Error {
 
 impl Error {
     /// Wraps an I/O error with what was tried on which path.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |cause| Self::Io {
             action,
             path: path.to_owned(),
@@ -289,7 +289,7 @@ impl Error {
     }
 
     /// A JSON error on a known line; serde's own line (always 1) is taken out of the message.
-    pub(crate) fn json(path: &Path, line: u64, error: &serde_json::Error) -> Self {
+    pub fn json(path: &Path, line: u64, error: &serde_json::Error) -> Self {
         let column = error.column();
         let message = error.to_string();
         let message = match message.rfind(" at line ") {

@@ -66,10 +66,31 @@ pub struct PreferenceRow {
     pub chosen: String,
     /// The side with label 0.
     pub rejected: String,
-    /// Who wrote `chosen`, e.g. `sft`.
+    /// The prompt that `rejected` answers, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected_prompt: Option<String>,
+    /// Who wrote `chosen`, e.g. `sft`; who reads a file of preferences knows no better than
+    /// `chosen`.
+    #[serde(default = "chosen")]
     pub chosen_source: String,
     /// Who wrote `rejected`, e.g. `init`.
+    #[serde(default = "rejected")]
     pub rejected_source: String,
+}
+
+impl PreferenceRow {
+    /// The prompt that `rejected` answers.
+    pub fn rejected_prompt(&self) -> &str {
+        self.rejected_prompt.as_deref().unwrap_or(&self.prompt)
+    }
+}
+
+fn chosen() -> String {
+    "chosen".to_owned()
+}
+
+fn rejected() -> String {
+    "rejected".to_owned()
 }
 
 /// The rewards of all samples for one prompt: row k is prompt k of the samples file.
@@ -80,6 +101,12 @@ pub struct Scores {
     pub prompt: String,
     /// One score for each sample index.
     pub scores: Vec<f32>,
+    /// How far the members of an ensemble are apart on each: their standard deviation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<f32>,
+    /// What each token of each sample adds to its score, where the reward knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<Vec<f32>>,
 }
 
 /// A row that was left out, as written to `dropped.jsonl`.
@@ -125,6 +152,9 @@ pub enum DropReason {
     /// The same prompt with the same answers was there before.
     #[serde(rename = "duplicate")]
     Duplicate,
+    /// Both answers of a preference pair are the same.
+    #[serde(rename = "chosen and rejected are equal")]
+    EqualAnswers,
     /// The prompt has too many tokens.
     #[serde(rename = "prompt too long")]
     PromptTooLong,
@@ -154,23 +184,59 @@ impl fmt::Display for DropReason {
 /// # Errors
 /// The file cannot be read, or a line is not a `T`: file, line and serde's message.
 pub fn read_jsonl<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
-    let mut reader = BufReader::new(File::open(path).map_err(Error::io("open", path))?);
-    let mut rows = Vec::new();
-    let mut line = Vec::new();
-    let mut number = 0;
-    loop {
-        line.clear();
-        if reader
-            .read_until(b'\n', &mut line)
-            .map_err(Error::io("read", path))?
-            == 0
-        {
-            return Ok(rows);
-        }
-        number += 1;
-        let record = line.trim_ascii_end();
-        if !record.is_empty() {
-            rows.push(serde_json::from_slice(record).map_err(|e| Error::json(path, number, &e))?);
+    JsonlReader::open(path)?.collect()
+}
+
+/// The records of a JSON Lines file one after the other; blank lines are skipped.
+///
+/// An error names file and line. It does not end the reading: the next line may be whole.
+#[derive(Debug)]
+pub struct JsonlReader<T> {
+    path: PathBuf,
+    reader: BufReader<File>,
+    number: u64,
+    bytes: Vec<u8>,
+    record: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> JsonlReader<T> {
+    /// Starts at the first line.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            reader: BufReader::new(file),
+            number: 0,
+            bytes: Vec::new(),
+            record: PhantomData,
+        })
+    }
+
+    /// The line of the record that was read last, from 1.
+    pub fn line(&self) -> u64 {
+        self.number
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for JsonlReader<T> {
+    type Item = Result<T, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            self.bytes.clear();
+            match self.reader.read_until(b'\n', &mut self.bytes) {
+                Ok(0) => return None,
+                Ok(_) => self.number += 1,
+                Err(error) => return Some(Err(Error::io("read", &self.path)(error))),
+            }
+            let record = self.bytes.trim_ascii_end();
+            if !record.is_empty() {
+                let record = serde_json::from_slice(record);
+                return Some(record.map_err(|e| Error::json(&self.path, self.number, &e)));
+            }
         }
     }
 }
@@ -238,6 +304,7 @@ mod tests {
             prompt: prompt.to_owned(),
             chosen: " a\nb".to_owned(),
             rejected: " ü\u{2028}".to_owned(),
+            rejected_prompt: None,
             chosen_source: "sft".to_owned(),
             rejected_source: "init".to_owned(),
         }

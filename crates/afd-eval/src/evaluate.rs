@@ -3,7 +3,8 @@
 use afd_data::records::Sample;
 use afd_model::{best_of_n_kl_bound, best_of_n_weights};
 use afd_stats::{
-    Bootstrap, is_constant, mean, pearson_within, sd_within, six_digits, weighted, win_rates,
+    Bootstrap, is_constant, mean, pearson_within, sd_within, six_digits, spearman_within, weighted,
+    win_rates,
 };
 
 use crate::{
@@ -342,7 +343,15 @@ impl Evaluation<'_> {
             eval_auc: reward.map(|reward| six_digits(reward.eval_auc)),
             eval_loss: reward.map(|reward| six_digits(reward.eval_loss)),
             pairs: reward.map(|reward| reward.pairs),
+            shallow_auc: reward.and_then(|reward| reward.shallow_auc).map(six_digits),
+            closed_form_auc: reward
+                .and_then(|reward| reward.closed_form_auc)
+                .map(six_digits),
+            warnings: reward
+                .map(|reward| reward.warnings.clone())
+                .unwrap_or_default(),
             pearson_within_prompt_golden: pearson_within(&ranker.scores, &sft).map(six_digits),
+            spearman_within_prompt_golden: spearman_within(&ranker.scores, &sft).map(six_digits),
             pearson_within_prompt_length: pearson_within(&ranker.scores, &self.lengths)
                 .map(six_digits),
             proxy_sd_within_prompt: has_score(ranker, kind)

@@ -40,7 +40,7 @@ pub const CLOSED_FORM: &str = "closed-form";
 const RESERVED: [&str; 5] = ["mean-logprob", "longest", "shortest", "random", "golden"];
 
 /// How well a reward model tells its two classes apart on held-out pairs.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct RewardSummary {
     /// Share of answers put on the right side.
     pub eval_accuracy: f64,
@@ -50,6 +50,15 @@ pub struct RewardSummary {
     pub eval_loss: f64,
     /// Number of pairs.
     pub pairs: u64,
+    /// The AUC of the best classifier that sees surface features of the same answers only.
+    #[serde(default)]
+    pub shallow_auc: Option<f64>,
+    /// The AUC of the two policies' log-ratio on the same answers.
+    #[serde(default)]
+    pub closed_form_auc: Option<f64>,
+    /// What speaks against it.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// A prompt with all its answers.

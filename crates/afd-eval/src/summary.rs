@@ -77,10 +77,22 @@ pub struct RankerSummary {
     pub eval_auc: Option<f64>,
     /// Held-out loss in nats.
     pub eval_loss: Option<f64>,
+    /// How well surface features of the answers alone tell the classes apart.
+    #[serde(default)]
+    pub shallow_auc: Option<f64>,
+    /// How well the two policies' log-ratio does.
+    #[serde(default)]
+    pub closed_form_auc: Option<f64>,
+    /// What its diagnostics say against it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Pairs in its data.
     pub pairs: Option<u64>,
     /// Correlation with the golden reward within a prompt; `None` without spread.
     pub pearson_within_prompt_golden: Option<f64>,
+    /// Rank correlation with the golden reward within a prompt.
+    #[serde(default)]
+    pub spearman_within_prompt_golden: Option<f64>,
     /// Correlation with the number of tokens within a prompt.
     pub pearson_within_prompt_length: Option<f64>,
     /// Standard deviation of its scores within a prompt; `None` for chance.

@@ -15,6 +15,11 @@ pub(crate) const PREFERENCE: &str = "preference";
 pub(crate) fn warnings(summary: &Summary) -> Vec<String> {
     let mut warnings = Vec::new();
     for ranker in &summary.rankers {
+        let told = ranker
+            .warnings
+            .iter()
+            .map(|told| format!("{}: {told}.", ranker.ranker));
+        warnings.extend(told);
         if let Some(auc) = ranker.eval_auc.filter(|_| is_suspicious(ranker)) {
             warnings.push(format!(
                 "{} tells its two classes apart with AUC {auc:.3}. An origin AUC this close to 1 \

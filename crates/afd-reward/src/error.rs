@@ -9,10 +9,18 @@ pub enum Error {
     #[error(
         "no prompt has an answer on both sides ({chosen} against {rejected}); does the data hold what this reward model needs?"
     )]
-    NoPairs {
-        chosen: &'static str,
-        rejected: &'static str,
-    },
+    NoPairs { chosen: String, rejected: String },
+    #[error(
+        "{side}: {} hold no answer; one class would be empty",
+        .paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    EmptyClass { side: String, paths: Vec<PathBuf> },
+    #[error(
+        "{chosen} and {rejected} give the same answers throughout: there is nothing to tell apart; are they two files of the same policy?"
+    )]
+    SameAnswers { chosen: String, rejected: String },
+    #[error("{place}: chosen and rejected are equal, which is no preference; remove the row")]
+    EqualAnswers { place: String },
     #[error(
         "{path}: {usable} pairs of at most {max_length} tokens are too few to train and evaluate on; raise reward.max_length or give more data"
     )]
@@ -25,6 +33,28 @@ pub enum Error {
         "{path} is a language model, which scores nothing; give the directory of a reward model, such as a run's reward/init-sft"
     )]
     NoRewardModel { path: PathBuf },
+    #[error(
+        "{path} holds embeddings by another model, or none; delete it, and the stage `embeddings` makes it anew"
+    )]
+    OtherEmbeddings { path: PathBuf },
+    #[error(
+        "{path} is on the embeddings of {expected}, and {base} is another model or has changed; give the one it was trained on with --base"
+    )]
+    OtherBase {
+        path: PathBuf,
+        base: PathBuf,
+        expected: String,
+    },
+    #[error("{path}: {problem}")]
+    RewardModelFile { path: PathBuf, problem: String },
+    #[error(
+        "{reward_model} scores all {answers} answers alike, {score}: nothing can be chosen by it; raise reward.num_train_epochs or reward.learning_rate, or look at its held-out AUC"
+    )]
+    AllEqual {
+        reward_model: PathBuf,
+        answers: usize,
+        score: f32,
+    },
     #[error("reward.max_length is {max_length}, the model's context only {context}")]
     MaxLength { max_length: usize, context: usize },
     #[error(

@@ -4,16 +4,24 @@ use std::path::Path;
 
 use afd_backend::Placement;
 use afd_data::{
-    DialogueForm, TokenRow, Tokenizer, epoch_plan, eval_batches,
-    records::{PreferenceRow, read_jsonl},
+    DialogueForm, Tokenizer,
+    records::{JsonlReader, JsonlWriter},
 };
-use afd_model::{Pretrained, SaveOptions, SequenceClassifier};
+use afd_model::{Pretrained, SaveOptions};
 use afd_stage::{StageContext, seed::derive};
-use afd_train::{Hooks, TrainConfig, evaluate, train};
+use afd_stats::{Temperature, auc, fit_temperature};
+use afd_train::TrainConfig;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, RewardConfig,
+    Architecture, Error, ObjectiveKind, RewardConfig,
+    classify::{self, tokenise},
+    embed::{self, Embeddings},
+    fit::{Fitted, Member},
+    model::{self, Description},
     objective::{Pair, PairObjective},
+    split::{self, Split, split},
+    vectors::{self, features},
 };
 
 /// What a reward model starts from.
@@ -25,199 +33,321 @@ pub struct RewardInputs<'a> {
     pub model_name: &'a str,
     /// How dialogues are written.
     pub form: DialogueForm,
-    /// What it learns from: [`PreferenceRow`]s.
+    /// What it learns from: [`afd_data::records::PreferenceRow`]s.
     pub pairs: &'a Path,
+    /// The answers' embeddings that [`embed::run`] wrote, for [`Architecture::EmbeddingMlp`].
+    pub embeddings: Option<&'a Path>,
 }
 
-/// Fits the decoder of `inputs.model` with a fresh `score` head to the pairs and leaves a Hugging
-/// Face sequence classifier in the stage's directory. With `config.lora` that is the model with its
-/// adapters merged, and the adapters themselves, as PEFT has them, are in `adapter/`.
+/// The file of [`Prediction`]s in the stage's directory.
+pub const PREDICTIONS: &str = "predictions.jsonl";
+
+/// What a reward model makes of a pair that was held out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prediction {
+    /// The row of the file of pairs that the chosen answer is in, from 0.
+    pub chosen_row: usize,
+    /// The row of the rejected answer: the same, unless the rows have a prompt for each side.
+    pub rejected_row: usize,
+    /// The logit of the chosen answer.
+    pub chosen: f32,
+    /// The logit of the rejected answer.
+    pub rejected: f32,
+}
+
+/// Fits a reward model to the pairs and leaves it in the stage's directory: a Hugging Face sequence
+/// classifier, or what `reward_model.json` says. With `config.lora` the classifier's adapters are
+/// merged, and stand, as PEFT has them, in `adapter/`. The members of an ensemble have a directory
+/// each.
 ///
-/// A share of the *prompts* is held out of the gradient; `summary.json` tells accuracy, AUC and
-/// loss there. With `load_best_model_at_end` the same pairs pick the step, which flatters
-/// them a little.
+/// A share of the *prompts* is held out of the gradient; `predictions.jsonl` holds the logits there
+/// and `summary.json` accuracy, AUC and loss. With `load_best_model_at_end` the same pairs pick the
+/// step, and with `temperature_scaling` the scale, which flatters them a little.
 /// Answers are read as text: tokenised anew, the end token appended to every one, so that
 /// sampled and written answers cannot be told apart by how they were split.
 ///
 /// # Errors
-/// On unreadable inputs, too few pairs, a tokenizer that does not fit the model, and a
-/// training that diverges.
+/// On unreadable inputs, too few pairs, a tokenizer that does not fit the model, embeddings of
+/// another model, and a training that diverges.
 pub fn run(
     config: &RewardConfig,
-    train_config: &TrainConfig,
+    train: &TrainConfig,
+    inputs: &RewardInputs<'_>,
+    placement: &Placement,
+    save: SaveOptions,
+    ctx: &StageContext,
+) -> Result<(), Error> {
+    match config.architecture {
+        Architecture::Classifier => classifier(config, train, inputs, placement, save, ctx),
+        Architecture::EmbeddingMlp => {
+            let fingerprint = embed::fingerprint(inputs.model)?;
+            let path = inputs.embeddings.unwrap_or(Path::new(embed::EMBEDDINGS));
+            let embeddings = Embeddings::open(path, &fingerprint)?;
+            let pairs = split(inputs.pairs, config, ctx.seed(), |prompt, answer| {
+                Ok(embeddings.get(prompt, answer).map(<[f32]>::to_vec))
+            })?;
+            let base = Some((inputs.model, fingerprint));
+            network(config, train, &pairs, base, placement, ctx)
+        }
+        Architecture::Linear => {
+            let read = |_: &str, answer: &str| Ok(Some(features(answer)));
+            let pairs = split(inputs.pairs, config, ctx.seed(), read)?;
+            network(config, train, &pairs, None, placement, ctx)
+        }
+    }
+}
+
+fn classifier(
+    config: &RewardConfig,
+    train: &TrainConfig,
     inputs: &RewardInputs<'_>,
     placement: &Placement,
     save: SaveOptions,
     ctx: &StageContext,
 ) -> Result<(), Error> {
     let tokenizer = Tokenizer::open(inputs.model, inputs.form)?;
-    let seed = derive(ctx.seed(), "score", 0);
-    let mut classifier = match &config.lora {
-        None => SequenceClassifier::load(inputs.model, seed, &placement.for_training())?,
-        Some(lora) => SequenceClassifier::load(inputs.model, seed, placement)?.with_lora(
-            lora,
-            inputs.model_name,
-            derive(ctx.seed(), "lora", 0),
-        )?,
+    let members = |pairs: &Split<_>| members(config, pairs, ctx.seed());
+    let start = |seed| classify::start(config, train, inputs, &tokenizer, seed, placement);
+    // A model that cannot be had is told before any text is read.
+    let mut first = Some(start(member_seed(config, ctx.seed(), 0))?);
+    let pairs = split(inputs.pairs, config, ctx.seed(), |prompt, answer| {
+        tokenise(config, &tokenizer, prompt, answer)
+    })?;
+    let members = members(&pairs);
+    let outline = Outline::of(&pairs);
+    let objective = |pairs: Vec<split::Pair<_>>, seed| PairObjective {
+        pairs: pairs
+            .into_iter()
+            .map(|p| Pair {
+                chosen: p.chosen,
+                rejected: p.rejected,
+            })
+            .collect(),
+        loss: config.loss(),
+        seed,
     };
-    // Who reads scores from padded batches has to know what the padding is; checkpoints of
-    // adapters do not hold it, so it is said before the frozen model is taken.
-    classifier = classifier.with_pad_token(tokenizer.pad_id());
-    let checkpointing = train_config.gradient_checkpointing;
-    classifier.model.set_gradient_checkpointing(checkpointing);
-    let (frozen, master) = (classifier.frozen(), placement.for_training());
-    let load = |dir: &Path| {
-        let frozen = frozen.as_ref();
-        let mut model = SequenceClassifier::load_checkpoint(frozen, dir, &master)?;
-        model.model.set_gradient_checkpointing(checkpointing);
-        Ok::<_, afd_model::Error>(model)
-    };
-    let shape = classifier.model.config();
-    shape.check_vocabulary(tokenizer.vocab_size())?;
-    if config.max_length > shape.context() {
-        return Err(Error::MaxLength {
-            max_length: config.max_length,
-            context: shape.context(),
-        });
+    let mut training = objective(pairs.training, ctx.seed());
+    let held_out = objective(pairs.held_out, ctx.seed());
+    let fitted = each(&members, ctx, |member, dir| {
+        let model = match first.take() {
+            Some(model) if member.number == 0 => model,
+            _ => start(member.seed)?,
+        };
+        training.seed = member.seed;
+        let pairs = (&training, &held_out);
+        let (model, fitted) = classify::train_member(train, model, pairs, member, placement, ctx)?;
+        let (temperature, fitted) = calibrated(config, fitted);
+        let model = match temperature {
+            Some(temperature) => model.with_temperature(temperature),
+            None => model,
+        };
+        model.save_trained(inputs.model, save, dir)?;
+        tokenizer.save(dir)?;
+        Ok((temperature, fitted))
+    })?;
+    if let Some(ensemble) = &config.ensemble {
+        model::describe(ctx.dir(), &Description::Ensemble(ensemble.clone()))?;
     }
+    finish(config, &outline, &fitted, ctx)
+}
 
-    let rows: Vec<PreferenceRow> = read_jsonl(inputs.pairs)?;
-    let total = rows.len();
-    let (mut training, mut held_out) = (Vec::new(), Vec::new());
-    for row in rows {
-        if let Some(pair) = tokenise(config, &tokenizer, &row)? {
-            // The draw belongs to the prompt, so no prompt is on both sides.
-            let draw = derive(ctx.seed(), &row.prompt, 0) as f64 / u64::MAX as f64;
-            let side = if draw < config.eval_fraction {
-                &mut held_out
-            } else {
-                &mut training
-            };
-            side.push(pair);
+/// A network on vectors; those of embeddings need the model that made them.
+fn network(
+    config: &RewardConfig,
+    train: &TrainConfig,
+    pairs: &Split<Vec<f32>>,
+    base: Option<(&Path, String)>,
+    placement: &Placement,
+    ctx: &StageContext,
+) -> Result<(), Error> {
+    let fitted = each(&members(config, pairs, ctx.seed()), ctx, |member, dir| {
+        let (mut mlp, fitted) =
+            vectors::train_member(config, train, pairs, member, placement, ctx)?;
+        let (temperature, fitted) = calibrated(config, fitted);
+        if let Some(temperature) = temperature {
+            mlp = mlp.with_temperature(temperature);
+        }
+        mlp.save(dir)?;
+        let description = match &base {
+            Some((path, fingerprint)) => Description::EmbeddingMlp {
+                base_model_name_or_path: path.to_path_buf(),
+                base_fingerprint: fingerprint.clone(),
+                max_length: config.max_length,
+            },
+            None => Description::linear(&mlp),
+        };
+        model::describe(dir, &description)?;
+        Ok((temperature, fitted))
+    })?;
+    if let Some(ensemble) = &config.ensemble {
+        model::describe(ctx.dir(), &Description::Ensemble(ensemble.clone()))?;
+    }
+    finish(config, &Outline::of(pairs), &fitted, ctx)
+}
+
+/// A single model has the stage's seed for its own.
+fn member_seed(config: &RewardConfig, seed: u64, number: usize) -> u64 {
+    match config.ensemble {
+        None => seed,
+        Some(_) => derive(seed, "member", number as u64),
+    }
+}
+
+fn members<T>(config: &RewardConfig, pairs: &Split<T>, seed: u64) -> Vec<Member> {
+    let of = config.members();
+    let member = |number| {
+        let seed = member_seed(config, seed, number);
+        let pairs = match of {
+            1 => (0..pairs.training.len()).collect(),
+            _ => pairs.bootstrap(seed),
+        };
+        Member {
+            number,
+            of,
+            seed,
+            pairs,
+        }
+    };
+    (0..of).map(member).collect()
+}
+
+/// A finished member, as its directory holds it.
+type Finished = (Option<f64>, Fitted);
+
+/// Trains the members that no earlier attempt finished.
+fn each(
+    members: &[Member],
+    ctx: &StageContext,
+    mut train: impl FnMut(&Member, &Path) -> Result<Finished, Error>,
+) -> Result<Vec<Finished>, Error> {
+    let mut all = Vec::new();
+    for member in members {
+        if member.of == 1 {
+            return Ok(vec![train(member, ctx.dir())?]);
+        }
+        let name = model::member_dir(member.number);
+        let dir = ctx.dir().join(&name);
+        // Outside of the result, as checkpoints are: it is there when the member's files are.
+        let done = ctx.dir().join(format!("checkpoint-{name}.json"));
+        let finished = match done.exists() {
+            true => JsonlReader::open(&done)?.next().transpose()?,
+            false => None,
+        };
+        let finished = match finished {
+            Some(finished) => finished,
+            None => {
+                std::fs::create_dir_all(&dir).map_err(afd_data::Error::io("create", &dir))?;
+                let finished = train(member, &dir)?;
+                let mut writer = JsonlWriter::create(&done)?;
+                writer.write(&finished)?;
+                writer.finish()?;
+                finished
+            }
+        };
+        all.push(finished);
+    }
+    Ok(all)
+}
+
+/// Divides held-out logits by the temperature that fits them best, if that is asked for.
+fn calibrated(config: &RewardConfig, mut fitted: Fitted) -> Finished {
+    if config.temperature_scaling != Some(true) {
+        return (None, fitted);
+    }
+    let (mut logits, mut labels) = (Vec::new(), Vec::new());
+    for [chosen, rejected] in fitted.logits.iter().map(|pair| pair.map(f64::from)) {
+        match config.objective {
+            // Only differences mean anything to it.
+            ObjectiveKind::BradleyTerry => {
+                logits.push(chosen - rejected);
+                labels.push(true);
+            }
+            _ => {
+                logits.extend([chosen, rejected]);
+                labels.extend([true, false]);
+            }
         }
     }
-    let usable = training.len() + held_out.len();
-    if training.is_empty() || held_out.is_empty() {
-        return Err(Error::TooFewPairs {
-            path: inputs.pairs.into(),
-            usable,
-            max_length: config.max_length,
-        });
+    let Some(Temperature::Fitted { temperature, .. }) = fit_temperature(&logits, &labels) else {
+        // The pairs say nothing of the scale.
+        return (None, fitted);
+    };
+    for logit in fitted.logits.iter_mut().flatten() {
+        *logit = (f64::from(*logit) / temperature) as f32;
     }
-    let objective = |pairs| PairObjective {
-        pairs,
-        kind: config.objective,
-        label_smoothing: config.label_smoothing,
-        seed: ctx.seed(),
-    };
-    let (training, held_out) = (objective(training), objective(held_out));
-    let lengths = |objective: &PairObjective| -> Vec<usize> {
-        let longer = |pair: &Pair| pair.chosen.ids.len().max(pair.rejected.ids.len());
-        objective.pairs.iter().map(longer).collect()
-    };
-    let train_lengths = lengths(&training);
-    let plan = |epoch| {
-        epoch_plan(
-            &train_lengths,
-            train_config.per_device_train_batch_size,
-            train_config.gradient_accumulation_steps,
-            ctx.seed(),
-            epoch,
-            true,
-        )
-    };
-    let batches = eval_batches(&lengths(&held_out), train_config.per_device_eval_batch_size);
-    let hooks = Hooks {
-        dir: ctx.dir(),
-        save: &|model: &SequenceClassifier, dir| Ok(model.save_checkpoint(dir)?),
-        load: &|dir| Ok(load(dir)?),
-        log: &|step, values| Ok(ctx.metrics().log(step, values)?),
-        resumed: &|step| Ok(ctx.metrics().truncate_after(step)?),
-        progress: &|done, total, tokens, note| {
-            ctx.add_tokens(tokens);
-            ctx.progress(done, total, "step", note);
-        },
-    };
-    let outcome = train(
-        classifier,
-        &training,
-        &plan,
-        Some((&held_out, &batches)),
-        train_config,
-        &hooks,
-    )?;
+    (Some(temperature), fitted)
+}
 
-    let means = evaluate(&outcome.model, &held_out, &batches);
-    let mean = |name: &str| means.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
-    let summary = serde_json::json!({
-        "pairs": training.pairs.len(),
-        "eval_pairs": held_out.pairs.len(),
-        "dropped_too_long": total - usable,
-        "steps": outcome.steps,
-        "eval_loss": mean("loss"),
-        "eval_accuracy": mean("accuracy"),
-        "eval_auc": origin_auc(&outcome.model, &held_out, &batches),
+/// What a summary tells of the pairs.
+struct Outline {
+    training: usize,
+    rows: Vec<[usize; 2]>,
+    too_long: usize,
+}
+
+impl Outline {
+    fn of<T>(pairs: &Split<T>) -> Self {
+        Self {
+            training: pairs.training.len(),
+            rows: pairs.held_out.iter().map(|pair| pair.rows).collect(),
+            too_long: pairs.too_long,
+        }
+    }
+}
+
+fn finish(
+    config: &RewardConfig,
+    pairs: &Outline,
+    members: &[Finished],
+    ctx: &StageContext,
+) -> Result<(), Error> {
+    let together = |pair: usize, side: usize| {
+        let logits: Vec<f32> = members.iter().map(|(_, m)| m.logits[pair][side]).collect();
+        match &config.ensemble {
+            Some(ensemble) => ensemble.aggregate(&logits),
+            None => (logits[0], 0.0),
+        }
+    };
+    let (mut logits, mut spread, mut right) = (Vec::new(), 0.0, 0);
+    let mut writer = JsonlWriter::create(&ctx.dir().join(PREDICTIONS))?;
+    for (pair, &[chosen_row, rejected_row]) in pairs.rows.iter().enumerate() {
+        let ((chosen, a), (rejected, b)) = (together(pair, 0), together(pair, 1));
+        logits.extend([chosen, rejected].map(f64::from));
+        spread += f64::from(a + b) / 2.0;
+        right += usize::from(chosen > rejected);
+        writer.write(&Prediction {
+            chosen_row,
+            rejected_row,
+            chosen,
+            rejected,
+        })?;
+    }
+    writer.finish()?;
+    let count = pairs.rows.len() as f64;
+    let labels = [true, false].repeat(pairs.rows.len());
+    let numbers: Vec<usize> = (0..pairs.rows.len()).flat_map(|pair| [pair; 2]).collect();
+    let mean =
+        |of: &dyn Fn(&Finished) -> f64| members.iter().map(of).sum::<f64>() / members.len() as f64;
+    let mut summary = serde_json::json!({
+        "pairs": pairs.training,
+        "eval_pairs": pairs.rows.len(),
+        "dropped_too_long": pairs.too_long,
+        "steps": members.iter().map(|(_, m)| m.steps).sum::<u64>(),
+        "eval_loss": mean(&|(_, m)| m.eval_loss),
+        "eval_accuracy": right as f64 / count,
+        "eval_auc": auc(&logits, &labels, &numbers).map(|auc| auc.auc),
     });
-    drop(frozen);
-    outcome.model.save_trained(inputs.model, save, ctx.dir())?;
-    tokenizer.save(ctx.dir())?;
+    if config.ensemble.is_some() {
+        summary["eval_spread"] = (spread / count).into();
+    }
+    if config.temperature_scaling == Some(true) {
+        let temperatures: Vec<_> = members
+            .iter()
+            .map(|(temperature, _)| *temperature)
+            .collect();
+        summary["temperatures"] = temperatures.into();
+    }
     ctx.write("summary.json", format!("{summary:#}\n").as_bytes())?;
     Ok(())
-}
-
-fn tokenise(
-    config: &RewardConfig,
-    tokenizer: &Tokenizer,
-    row: &PreferenceRow,
-) -> Result<Option<Pair>, Error> {
-    let side = |answer: &str| TokenRow::example(tokenizer, &row.prompt, answer, config.max_length);
-    let (chosen, rejected) = (side(&row.chosen)?, side(&row.rejected)?);
-    Ok(chosen
-        .zip(rejected)
-        .map(|(chosen, rejected)| Pair { chosen, rejected }))
-}
-
-/// The chance that a chosen answer scores above a rejected one of any prompt, ties half:
-/// near 1 means the two origins are trivially told apart, a warning and not a success.
-fn origin_auc(
-    model: &SequenceClassifier,
-    objective: &PairObjective,
-    batches: &[Vec<usize>],
-) -> f64 {
-    let mut scored: Vec<(f32, bool)> = Vec::new();
-    for batch in batches {
-        let (chosen, rejected) = objective.logits(model, batch);
-        for (logits, label) in [(chosen, true), (rejected, false)] {
-            let values = logits.into_data();
-            scored.extend(values.iter::<f32>().map(|value| (value, label)));
-        }
-    }
-    auc(scored)
-}
-
-/// Area under the ROC curve by average ranks (Mann–Whitney).
-fn auc(mut scored: Vec<(f32, bool)>) -> f64 {
-    scored.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let positives = scored.iter().filter(|(_, label)| *label).count() as f64;
-    let negatives = scored.len() as f64 - positives;
-    let mut rank_sum = 0.0;
-    let mut below = 0;
-    for ties in scored.chunk_by(|a, b| a.0 == b.0) {
-        let rank = below as f64 + (ties.len() as f64 + 1.0) / 2.0;
-        rank_sum += rank * ties.iter().filter(|(_, label)| *label).count() as f64;
-        below += ties.len();
-    }
-    (rank_sum - positives * (positives + 1.0) / 2.0) / (positives * negatives)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::auc;
-
-    #[test]
-    fn auc_on_paper() {
-        // Positives 3 and 1 against negatives 2 and 1: wins 1 + 1 + 0 and a tie of ½, out of 4.
-        let scored = vec![(3.0, true), (1.0, true), (2.0, false), (1.0, false)];
-        assert!((auc(scored) - 2.5 / 4.0).abs() < 1e-12);
-    }
 }

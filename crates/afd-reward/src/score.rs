@@ -1,16 +1,19 @@
 //! The stage that scores stored answers with a reward model.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path,
+};
 
 use afd_backend::Placement;
-use afd_data::{
-    DialogueForm, TokenRow, Tokenizer,
-    records::{JsonlWriter, Sample, Scores, read_jsonl},
-};
-use afd_model::{DecoderConfig, Head, Scorer, SequenceClassifier};
+use afd_data::records::{JsonlReader, JsonlWriter, Sample, Scores};
 use afd_stage::StageContext;
 
-use crate::{Error, objective::sequence};
+use crate::{
+    Error,
+    model::{LoadOptions, RewardModel},
+};
 
 /// The file of [`Scores`] rows in a scoring stage's directory.
 pub const SCORES: &str = "scores.jsonl";
@@ -18,126 +21,143 @@ pub const SCORES: &str = "scores.jsonl";
 /// Prompts scored between two progress reports.
 const PROMPTS_AT_A_TIME: usize = 16;
 
-/// A reward model that reads text: tokenises, scores, one logit per pair.
-pub struct ClassifierScorer {
-    model: SequenceClassifier,
-    tokenizer: Tokenizer,
-    batch_size: usize,
-}
-
-impl ClassifierScorer {
-    /// Loads a Hugging Face sequence classifier with its tokenizer, for dialogues in `form`.
-    ///
-    /// # Errors
-    /// [`Error::NoRewardModel`] for a language model; when a file is missing or damaged, or the
-    /// tokenizer does not fit the model.
-    pub fn load(
-        dir: &Path,
-        batch_size: usize,
-        form: DialogueForm,
-        placement: &Placement,
-    ) -> Result<Self, Error> {
-        if let (_, Head::LanguageModel) = DecoderConfig::load(dir)? {
-            // It would load, with a score head drawn at random.
-            return Err(Error::NoRewardModel { path: dir.into() });
-        }
-        let tokenizer = Tokenizer::open(dir, form)?;
-        let model = SequenceClassifier::load(dir, 0, placement)?;
-        model
-            .model
-            .config()
-            .check_vocabulary(tokenizer.vocab_size())?;
-        Ok(Self {
-            model,
-            tokenizer,
-            batch_size,
-        })
-    }
-
-    /// One logit per `(prompt, completion)`, and the number of tokens read.
-    ///
-    /// The end token is appended to every completion.
-    ///
-    /// # Errors
-    /// When a text cannot be tokenised or exceeds the model's context, or the model answers
-    /// NaN.
-    pub fn logits(&self, pairs: &[(&str, &str)]) -> Result<(Vec<f32>, u64), Error> {
-        let context = self.model.model.config().context();
-        let rows = pairs
-            .iter()
-            .enumerate()
-            .map(|(index, (prompt, completion))| {
-                let row = TokenRow::example(&self.tokenizer, prompt, completion, context)?;
-                row.ok_or(Error::TooLong {
-                    number: index + 1,
-                    context,
-                })
-            })
-            .collect::<Result<Vec<TokenRow>, Error>>()?;
-        let sequences: Vec<_> = rows.iter().map(sequence).collect();
-        let tokens = rows.iter().map(|row| row.ids.len() as u64).sum();
-        Ok((self.model.score_all(&sequences, self.batch_size)?, tokens))
-    }
-}
-
-impl Scorer for ClassifierScorer {
-    fn score(
-        &self,
-        pairs: &[(&str, &str)],
-    ) -> Result<Vec<f64>, Box<dyn std::error::Error + Send + Sync>> {
-        let (logits, _) = self.logits(pairs)?;
-        Ok(logits.into_iter().map(f64::from).collect())
-    }
-}
-
 /// Scores every stored answer of `samples` with the reward model in `reward_model`.
 ///
 /// # Errors
-/// Those of [`ClassifierScorer`].
+/// Those of [`RewardModel`]; [`Error::AllEqual`] when it scores every answer to each prompt alike.
 pub fn run(
     reward_model: &Path,
     samples: &Path,
-    batch_size: usize,
-    form: DialogueForm,
+    options: &LoadOptions<'_>,
     placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let scorer = ClassifierScorer::load(reward_model, batch_size, form, placement)?;
-    let samples: Vec<Sample> = read_jsonl(samples)?;
-    write_scores(&samples, ctx, |answers| {
+    let model = RewardModel::load(reward_model, options, placement)?;
+    let mut varies = Varies::default();
+    write_scores(samples, ctx, |answers| {
         let pairs: Vec<(&str, &str)> = answers
             .iter()
             .map(|a| (a.prompt.as_str(), a.completion.as_str()))
             .collect();
-        scorer.logits(&pairs)
-    })
+        let scored = model.score(&pairs)?;
+        varies.see(answers, &scored.logits);
+        Ok(Rewards {
+            scores: scored.logits,
+            spread: scored.spread,
+            token_rewards: Vec::new(),
+            tokens: scored.tokens,
+        })
+    })?;
+    varies.check(reward_model)
 }
 
-/// Writes one [`Scores`] row per prompt; `score` gives the scores of some answers and the
-/// tokens it read.
+/// What some answers are worth.
+pub(crate) struct Rewards {
+    pub(crate) scores: Vec<f32>,
+    /// Empty, or one for each score.
+    pub(crate) spread: Vec<f32>,
+    /// Empty, or the rewards of each answer's tokens.
+    pub(crate) token_rewards: Vec<Vec<f32>>,
+    /// Tokens read.
+    pub(crate) tokens: u64,
+}
+
+/// Writes one [`Scores`] row per prompt of a file of [`Sample`] rows, which is read a few prompts at
+/// a time: memory does not grow with it.
+///
+/// # Errors
+/// Those of `score`; when the samples cannot be read or the scores not be written.
 pub(crate) fn write_scores(
-    samples: &[Sample],
+    samples: &Path,
     ctx: &StageContext,
-    score: impl Fn(&[Sample]) -> Result<(Vec<f32>, u64), Error>,
+    mut score: impl FnMut(&[Sample]) -> Result<Rewards, Error>,
 ) -> Result<(), Error> {
-    let prompts: Vec<&[Sample]> = samples.chunk_by(|a, b| a.prompt == b.prompt).collect();
+    let total = count_prompts(samples)?;
+    let mut samples = JsonlReader::<Sample>::open(samples)?.peekable();
     let mut writer = JsonlWriter::create(&ctx.dir().join(SCORES))?;
-    let mut start = 0;
-    for (index, chunk) in prompts.chunks(PROMPTS_AT_A_TIME).enumerate() {
-        let count: usize = chunk.iter().map(|answers| answers.len()).sum();
-        let (scores, tokens) = score(&samples[start..start + count])?;
-        start += count;
-        let mut scores = scores.into_iter();
-        for answers in chunk {
-            writer.write(&Scores {
-                prompt: answers[0].prompt.clone(),
-                scores: scores.by_ref().take(answers.len()).collect(),
-            })?;
+    let mut done = 0;
+    while samples.peek().is_some() {
+        let mut answers: Vec<Sample> = Vec::new();
+        let mut counts: Vec<usize> = Vec::new();
+        while let Some(next) = samples.peek() {
+            // Index 0 begins a prompt, even should it be the same text again.
+            let begins = next.as_ref().is_ok_and(|sample| sample.index == 0);
+            if begins && counts.len() == PROMPTS_AT_A_TIME {
+                break;
+            }
+            if begins || counts.is_empty() {
+                counts.push(0);
+            }
+            if let (Some(sample), Some(count)) = (samples.next().transpose()?, counts.last_mut()) {
+                answers.push(sample);
+                *count += 1;
+            }
         }
-        ctx.add_tokens(tokens);
-        let done = (index * PROMPTS_AT_A_TIME + chunk.len()) as u64;
-        ctx.progress(done, prompts.len() as u64, "prompt", "");
+        let rewards = score(&answers)?;
+        let mut from = 0;
+        for &count in &counts {
+            let range = from..from + count;
+            let part = |values: &[f32]| values.get(range.clone()).unwrap_or_default().to_vec();
+            let tokens = rewards.token_rewards.get(range.clone());
+            writer.write(&Scores {
+                prompt: answers[from].prompt.clone(),
+                scores: part(&rewards.scores),
+                spread: part(&rewards.spread),
+                tokens: tokens.unwrap_or_default().to_vec(),
+            })?;
+            from += count;
+        }
+        ctx.add_tokens(rewards.tokens);
+        done += counts.len() as u64;
+        ctx.progress(done, total, "prompt", "");
     }
     writer.finish()?;
     Ok(())
+}
+
+/// How many prompts a file of samples has answers to, for the progress alone.
+fn count_prompts(samples: &Path) -> Result<u64, Error> {
+    let file = File::open(samples).map_err(afd_data::Error::io("open", samples))?;
+    let mut lines = 0;
+    for line in BufReader::new(file).split(b'\n') {
+        let line = line.map_err(afd_data::Error::io("read", samples))?;
+        let first = b"\"index\":0,";
+        lines += u64::from(line.windows(first.len()).any(|part| part == first));
+    }
+    Ok(lines)
+}
+
+/// Whether any two answers to a prompt were scored differently.
+#[derive(Default)]
+struct Varies {
+    answers: usize,
+    /// The score of the first answer to the prompt at hand.
+    first: f32,
+    compared: bool,
+    differ: bool,
+}
+
+impl Varies {
+    fn see(&mut self, answers: &[Sample], scores: &[f32]) {
+        for (answer, &score) in answers.iter().zip(scores) {
+            self.answers += 1;
+            if answer.index == 0 {
+                self.first = score;
+            } else {
+                self.compared = true;
+                self.differ |= score != self.first;
+            }
+        }
+    }
+
+    fn check(&self, reward_model: &Path) -> Result<(), Error> {
+        match self.compared && !self.differ {
+            true => Err(Error::AllEqual {
+                reward_model: reward_model.into(),
+                answers: self.answers,
+                score: self.first,
+            }),
+            false => Ok(()),
+        }
+    }
 }

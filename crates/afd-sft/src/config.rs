@@ -16,6 +16,10 @@ pub struct SftConfig {
     pub max_length: usize,
     /// Put examples of similar length into one batch, which saves padding.
     pub group_by_length: bool,
+    /// Keep the policy as it is when these shares of the training are behind, such as `[0.5]`: a
+    /// reference for the closed-form reward.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<f64>,
     /// Train adapters on a frozen model; without it, every weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,

@@ -9,7 +9,7 @@ use afd_data::{
 };
 use afd_model::{CausalLm, Pretrained, SaveOptions};
 use afd_stage::{StageContext, seed::derive};
-use afd_train::{Hooks, Outcome, TrainConfig, train};
+use afd_train::{Hooks, Outcome, Snapshots, TrainConfig, train};
 
 use crate::{Error, NegativeLogLikelihood, SftConfig};
 
@@ -77,12 +77,23 @@ pub fn run(
         Ok(NegativeLogLikelihood { rows, seed })
     };
     let (training, validation) = (rows(inputs.demonstrations)?, rows(inputs.validation)?);
+    let keep = |model: CausalLm, share: f64| {
+        let dir = ctx.dir().join(snapshot_dir(share));
+        std::fs::create_dir_all(&dir)?;
+        model.save_trained(inputs.model, save, &dir)?;
+        Ok(tokenizer.save(&dir)?)
+    };
+    let snapshots = Snapshots {
+        shares: &config.snapshots,
+        write: &keep,
+    };
     let outcome = train_model(
         model,
         &training,
         &validation,
         config,
         train_config,
+        snapshots,
         placement,
         ctx,
     )?;
@@ -98,6 +109,12 @@ pub fn run(
     });
     ctx.write("summary.json", format!("{summary:#}\n").as_bytes())?;
     Ok(())
+}
+
+/// Where a policy from under way stands in the stage's directory, by the share of the training that
+/// was behind.
+pub fn snapshot_dir(share: f64) -> String {
+    format!("snapshot-{share}")
 }
 
 fn tokenise(
@@ -125,12 +142,14 @@ fn tokenise(
 /// # Errors
 /// [`Error::MaxLength`] when the rows may exceed the model's context, and those of
 /// [`afd_train::train`].
+#[allow(clippy::too_many_arguments, reason = "what a training consists of")]
 pub fn train_model(
     mut model: CausalLm,
     training: &NegativeLogLikelihood,
     validation: &NegativeLogLikelihood,
     config: &SftConfig,
     train_config: &TrainConfig,
+    snapshots: Snapshots<'_, CausalLm>,
     placement: &Placement,
     ctx: &StageContext,
 ) -> Result<Outcome<CausalLm>, Error> {
@@ -177,6 +196,7 @@ pub fn train_model(
             ctx.add_tokens(tokens);
             ctx.progress(done, total, "step", note);
         },
+        snapshots,
     };
     Ok(train(
         model,

@@ -22,4 +22,4 @@ mod trainer;
 pub use config::{SchedulerType, TrainConfig};
 pub use error::{BoxError, Error};
 pub use objective::{Loss, Objective};
-pub use trainer::{Hooks, Log, Outcome, Plan, evaluate, train};
+pub use trainer::{Hooks, Log, Outcome, Plan, Snapshots, evaluate, train};

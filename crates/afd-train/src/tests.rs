@@ -8,7 +8,9 @@ use burn::{
     module::{Module, Param, ParamId},
 };
 
-use crate::{BoxError, Error, Hooks, Loss, Objective, TrainConfig, config::tests::config, train};
+use crate::{
+    BoxError, Error, Hooks, Loss, Objective, Snapshots, TrainConfig, config::tests::config, train,
+};
 
 /// `w·x + b`: a matrix, which weight decay shrinks, and a vector, which it does not.
 #[derive(Module, Debug)]
@@ -139,6 +141,7 @@ fn run_on(
             Ok(())
         },
         progress: &|_, _, _, _| {},
+        snapshots: Snapshots::none(),
     };
     let batches = [vec![0, 1, 2], vec![3]];
     let outcome = train(
@@ -236,6 +239,7 @@ fn a_resumed_run_ends_as_an_uninterrupted_one() {
             },
             resumed: &|_| Ok(()),
             progress: &|_, _, _, _| {},
+            snapshots: Snapshots::none(),
         };
         let batches = [vec![0, 1, 2], vec![3]];
         let evaluation = Some((&data, batches.as_slice()));

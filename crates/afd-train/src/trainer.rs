@@ -38,6 +38,35 @@ pub struct Hooks<'a, M> {
     pub resumed: &'a dyn Fn(u64) -> Result<(), BoxError>,
     /// Told after each step: steps done, steps in all, tokens of the step, a short note.
     pub progress: &'a dyn Fn(u64, u64, u64, &str),
+    /// Copies of the model from under way.
+    pub snapshots: Snapshots<'a, M>,
+}
+
+/// Copies of the model (without gradients) from under way.
+pub struct Snapshots<'a, M> {
+    /// Which shares of the planned steps are then behind; each above 0 and below 1.
+    pub shares: &'a [f64],
+    /// Keeps a copy. What an earlier attempt kept may be written again, the same.
+    pub write: &'a dyn Fn(M, f64) -> Result<(), BoxError>,
+}
+
+impl<M> Snapshots<'_, M> {
+    /// No copies.
+    pub fn none() -> Self {
+        Self {
+            shares: &[],
+            write: &|_, _| Ok(()),
+        }
+    }
+
+    /// The shares whose step this is.
+    fn due(&self, step: u64, total: u64) -> impl Iterator<Item = f64> {
+        let at = move |share: f64| (share * total as f64).round().max(1.0) as u64;
+        self.shares
+            .iter()
+            .copied()
+            .filter(move |&share| at(share) == step)
+    }
 }
 
 /// A finished training.
@@ -117,6 +146,10 @@ pub fn train<M: Module, O: Objective<M>>(
         add_up(&mut state.running, sums);
         let note = format!("loss {:.4}", mean(&state.running, "loss"));
         (hooks.progress)(state.global_step, total, tokens, &note);
+
+        for share in hooks.snapshots.due(state.global_step, total) {
+            (hooks.snapshots.write)(model.valid(), share)?;
+        }
 
         let is_last = state.global_step == total;
         let evaluation = evaluation.filter(|_| is_last || is_due(step + 1, config.eval_steps));

@@ -33,7 +33,17 @@ pub(crate) enum Command {
     /// Log-probabilities of given answers, one per token.
     Logprobs(LogprobsArgs),
     /// Scores of given answers by a reward model.
-    Score(RowArgs),
+    Score(ScoreArgs),
+    /// Pairs to learn a reward model from: of two files of answers, of preferences, or a mixture.
+    Pairs(PairsArgs),
+    /// A reward model of such pairs, learned as a configuration's `[reward]` says.
+    Reward(PairsArgs),
+    /// The identities of the method on a world small enough to enumerate, as tables and a picture.
+    Theory {
+        /// Write the picture of mass-covering and mode-seeking here, an SVG file.
+        #[arg(long)]
+        picture: Option<PathBuf>,
+    },
     /// Talk to a policy.
     Chat(ChatArgs),
     /// Read a configuration, tell everything that is wrong with it, print what it resolves to.
@@ -232,6 +242,80 @@ pub(crate) struct RowArgs {
     /// JSON Lines with `prompt` and `completion`.
     #[arg(long)]
     pub(crate) input: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    #[command(flatten)]
+    pub(crate) rows: RowArgs,
+    /// Cut texts to this many tokens, the end token included; without it a text that exceeds the
+    /// model's context is an error.
+    #[arg(long)]
+    pub(crate) max_length: Option<NonZeroUsize>,
+    /// Where texts are cut: right (as transformers does if nothing is said) or left.
+    #[arg(long, value_enum, default_value_t = Side::Right, requires = "max_length")]
+    pub(crate) truncation_side: Side,
+    /// The model whose embeddings the reward model reads, where it is not where it was in training.
+    #[arg(long)]
+    pub(crate) base: Option<PathBuf>,
+}
+
+/// Where texts are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Side {
+    /// At the end.
+    Right,
+    /// At the beginning.
+    Left,
+}
+
+/// What pairs are made of, and the run that they, and the reward model, are stages of.
+#[derive(Debug, Args)]
+pub(crate) struct PairsArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The run's directory.
+    #[arg(long)]
+    pub(crate) run_dir: PathBuf,
+    /// What the stages are called: pairs/NAME, reward/NAME.
+    #[arg(long)]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) from: PairsFrom,
+    /// With `--chosen` and `--rejected`: no prompt is on both sides, as when two sources answered
+    /// different prompts.
+    #[arg(long, requires = "chosen")]
+    pub(crate) unmatched: bool,
+    /// With `--chosen`: JSON Lines with `prompt` and `completion` of the side with label 0.
+    #[arg(long, requires = "chosen")]
+    pub(crate) rejected: Option<PathBuf>,
+}
+
+/// Exactly one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct PairsFrom {
+    /// Preferences: pairs of a stage, or `prompt`, `chosen`, `rejected` in any form that
+    /// `data.path` takes.
+    #[arg(long)]
+    pub(crate) preferences: Option<PathBuf>,
+    /// JSON Lines with `prompt` and `completion` of the side with label 1, such as samples.jsonl.
+    #[arg(long, requires = "rejected")]
+    pub(crate) chosen: Option<PathBuf>,
+    /// A file of pairs and its share of a mixture, as in `--mix new.jsonl=0.75`; to be repeated.
+    /// Earlier rounds' pairs are replayed so.
+    #[arg(long, value_name = "FILE=SHARE", value_parser = share)]
+    pub(crate) mix: Vec<(PathBuf, f64)>,
+}
+
+fn share(text: &str) -> Result<(PathBuf, f64), String> {
+    let wrong = || "must be FILE=SHARE, as in new.jsonl=0.75".to_owned();
+    let (file, share) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let share: f64 = share.parse().map_err(|_| wrong())?;
+    match share > 0.0 && share.is_finite() {
+        true => Ok((file.into(), share)),
+        false => Err("must have a share above 0".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

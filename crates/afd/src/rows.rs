@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use afd_data::{
-    records::{Example, read_jsonl},
+    records::{Example, JsonlReader},
     world::{World, golden_reward},
 };
 use afd_model::Scorer;
@@ -54,9 +54,13 @@ pub(crate) fn world(config: &WorldConfig, seed: u64) -> impl Iterator<Item = Exa
 /// # Errors
 /// When the file cannot be read.
 pub(crate) fn hold_preferences(path: &Path) -> Result<bool, afd_data::Error> {
-    let examples: Vec<Example> = read_jsonl(path)?;
-    let is_preference = |row: &Example| row.chosen.is_some() && row.rejected.is_some();
-    Ok(examples.iter().any(is_preference))
+    for row in JsonlReader::<Example>::open(path)? {
+        let row = row?;
+        if row.chosen.is_some() && row.rejected.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The world's exact reward, which nothing is trained on.

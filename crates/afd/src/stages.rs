@@ -8,12 +8,14 @@ use afd_eval::EvalInputs;
 use afd_model::Scorer;
 use afd_policy::{best_of_n, sample};
 use afd_reward::{
-    ClassifierScorer, closed_form,
+    Architecture, ClosedFormConfig, LoadOptions, PairSource, RewardModel, closed_form,
+    diagnostics::{self, DiagnosticsInputs, Policies, Samples},
+    embed,
     learn::{self, RewardInputs},
-    pairs::{self, PairInputs, PairSource},
+    pairs::{self, FOLDS, PairInputs, Share},
     score,
 };
-use afd_sft::SftInputs;
+use afd_sft::{SftInputs, snapshot_dir};
 use afd_stage::{Artifact, RunDir, StageContext, source_artifact};
 
 use crate::{
@@ -32,7 +34,7 @@ pub(crate) struct Stages<'a> {
 }
 
 /// Artefacts by the name of their reward.
-type Named = [(&'static str, Artifact)];
+type Named = [(String, Artifact)];
 
 impl Stages<'_> {
     /// Rows from the world or a file, de-duplicated, filtered and split by prompt.
@@ -73,6 +75,37 @@ impl Stages<'_> {
 
     /// The fine-tuned policy.
     pub(crate) fn sft(&self, initial: &Artifact, data: &Artifact) -> Result<Artifact, Stopped> {
+        let demonstrations = data.file("sft.jsonl");
+        self.fine_tuned("sft", initial, &demonstrations, &[data])
+    }
+
+    /// The demonstrations in two halves.
+    pub(crate) fn folds(&self, data: &Artifact) -> Result<Artifact, Stopped> {
+        self.steps.stage(self.run, "folds", &(), &[data], |ctx| {
+            pairs::write_folds(&data.file("sft.jsonl"), ctx)
+        })
+    }
+
+    /// A policy fine-tuned on the half of the demonstrations that is not this one.
+    pub(crate) fn sft_without(
+        &self,
+        fold: usize,
+        initial: &Artifact,
+        data: &Artifact,
+        folds: &Artifact,
+    ) -> Result<Artifact, Stopped> {
+        let demonstrations = folds.file(FOLDS[1 - fold]);
+        let name = format!("sft-without/fold-{fold}");
+        self.fine_tuned(&name, initial, &demonstrations, &[data, folds])
+    }
+
+    fn fine_tuned(
+        &self,
+        name: &str,
+        initial: &Artifact,
+        demonstrations: &Path,
+        data: &[&Artifact],
+    ) -> Result<Artifact, Stopped> {
         let (sft, train) = &self.config.sft;
         // Training holds f32 weights whatever `precision.params` says, but for frozen ones.
         let model = &self.config.model;
@@ -80,17 +113,17 @@ impl Stages<'_> {
         let held = sft.lora.is_some().then_some(self.config.precision.params);
         let compute = (self.config.precision.compute, held);
         let key = (sft, train, compute, saved, self.form());
-        self.steps
-            .stage(self.run, "sft", &key, &[initial, data], |ctx| {
-                let inputs = SftInputs {
-                    model: initial.path(),
-                    model_name: initial.name(),
-                    form: self.form(),
-                    demonstrations: &data.file("sft.jsonl"),
-                    validation: &data.file("validation.jsonl"),
-                };
-                afd_sft::run(sft, train, &inputs, self.placement, model.save(), ctx)
-            })
+        let inputs: Vec<&Artifact> = [initial].into_iter().chain(data.iter().copied()).collect();
+        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
+            let inputs = SftInputs {
+                model: initial.path(),
+                model_name: initial.name(),
+                form: self.form(),
+                demonstrations,
+                validation: &data[0].file("validation.jsonl"),
+            };
+            afd_sft::run(sft, train, &inputs, self.placement, model.save(), ctx)
+        })
     }
 
     /// `count` answers of `policy` to each of `prompts`, a file of `data`.
@@ -119,46 +152,101 @@ impl Stages<'_> {
             })
     }
 
-    /// The pairs of `source`, and the name of the reward model they are for.
+    /// The pairs of `source`, drawn from the answers to the prompts of `examples`.
     pub(crate) fn pairs(
         &self,
         source: PairSource,
         data: &Artifact,
-        init: &Artifact,
-        sft: &Artifact,
-    ) -> Result<(&'static str, Artifact), Stopped> {
+        examples: &str,
+        init: &[&Artifact],
+        sft: &[&Artifact],
+    ) -> Result<Artifact, Stopped> {
+        let files =
+            |samples: &[&Artifact]| samples.iter().map(|s| s.file(sample::SAMPLES)).collect();
         let files = PairInputs {
-            examples: data.file("reward.jsonl"),
-            init_samples: Some(init.file(sample::SAMPLES)),
-            sft_samples: Some(sft.file(sample::SAMPLES)),
+            examples: data.file(examples),
+            init_samples: files(init),
+            sft_samples: files(sft),
         };
+        let matched = self.config.pairs.matched;
         let name = format!("pairs/{}", source.name());
-        let inputs = [data, init, sft];
-        let pairs = self.steps.stage(self.run, &name, &source, &inputs, |ctx| {
-            pairs::run(source, &files, ctx)
-        })?;
-        Ok((source.name(), pairs))
+        let inputs: Vec<&Artifact> = [data].iter().chain(init).chain(sft).copied().collect();
+        let key = (source, matched, examples);
+        self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
+            pairs::run(source, matched, &files, ctx)
+        })
+    }
+
+    /// Pairs of several sources in the shares of the mixture called `name`.
+    pub(crate) fn mixture(&self, name: &str, sources: &Named) -> Result<Artifact, Stopped> {
+        let shares = &self.config.pairs.mixtures[name];
+        let of = |(source, weight): (&PairSource, &f64)| {
+            let (_, pairs) = sources.iter().find(|(name, _)| name == source.name())?;
+            Some((pairs, *weight))
+        };
+        let parts: Vec<(&Artifact, f64)> = shares.iter().filter_map(of).collect();
+        let inputs: Vec<&Artifact> = parts.iter().map(|(pairs, _)| *pairs).collect();
+        let name = format!("pairs/{name}");
+        self.steps.stage(self.run, &name, shares, &inputs, |ctx| {
+            let shares: Vec<Share> = parts
+                .iter()
+                .map(|(pairs, weight)| Share {
+                    pairs: pairs.file(pairs::PAIRS),
+                    weight: *weight,
+                })
+                .collect();
+            pairs::mix(&shares, ctx)
+        })
     }
 
     /// Preferences of the split that nothing else sees.
     pub(crate) fn judge_pairs(&self, data: &Artifact) -> Result<Artifact, Stopped> {
         let files = PairInputs {
             examples: data.file("judge.jsonl"),
-            init_samples: None,
-            sft_samples: None,
+            init_samples: Vec::new(),
+            sft_samples: Vec::new(),
         };
         self.steps
             .stage(self.run, "pairs/judge", &(), &[data], |ctx| {
-                pairs::run(PairSource::Preference, &files, ctx)
+                pairs::run(PairSource::Preference, true, &files, ctx)
             })
     }
 
-    /// A reward model, started from the initial policy's decoder.
+    /// The initial policy's embeddings of all answers in some pairs.
+    pub(crate) fn embeddings(
+        &self,
+        initial: &Artifact,
+        pairs: &Named,
+    ) -> Result<Artifact, Stopped> {
+        let (batch, max_length) = (self.batch(), self.config.reward.0.max_length);
+        let key = (batch, max_length, self.config.precision, self.form());
+        let inputs: Vec<&Artifact> = [initial]
+            .into_iter()
+            .chain(pairs.iter().map(|p| &p.1))
+            .collect();
+        let files: Vec<PathBuf> = pairs.iter().map(|(_, p)| p.file(pairs::PAIRS)).collect();
+        self.steps
+            .stage(self.run, "embeddings", &key, &inputs, |ctx| {
+                let model = initial.path();
+                embed::run(
+                    model,
+                    &files,
+                    max_length,
+                    batch,
+                    self.form(),
+                    self.placement,
+                    ctx,
+                )
+            })
+    }
+
+    /// A reward model, started from the initial policy's decoder, or on its `embeddings`.
     pub(crate) fn reward(
         &self,
         name: &str,
         initial: &Artifact,
         pairs: &Artifact,
+        embeddings: Option<&Artifact>,
     ) -> Result<Artifact, Stopped> {
         let (reward, train) = &self.config.reward;
         let model = &self.config.model;
@@ -169,13 +257,16 @@ impl Stages<'_> {
             .then_some(self.config.precision.params);
         let compute = (self.config.precision.compute, held);
         let key = (reward, train, compute, saved, self.form());
-        let (name, inputs) = (format!("reward/{name}"), [initial, pairs]);
+        let inputs: Vec<&Artifact> = [initial, pairs].into_iter().chain(embeddings).collect();
+        let name = format!("reward/{name}");
         self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
+            let embeddings = embeddings.map(|artifact| artifact.file(embed::EMBEDDINGS));
             let inputs = RewardInputs {
                 model: initial.path(),
                 model_name: initial.name(),
                 form: self.form(),
                 pairs: &pairs.file(pairs::PAIRS),
+                embeddings: embeddings.as_deref(),
             };
             learn::run(reward, train, &inputs, self.placement, model.save(), ctx)
         })
@@ -185,32 +276,94 @@ impl Stages<'_> {
     pub(crate) fn scores(
         &self,
         name: &str,
+        initial: &Artifact,
         reward_model: &Artifact,
         samples: &Artifact,
     ) -> Result<Artifact, Stopped> {
-        let (name, inputs) = (format!("scores/{name}"), [reward_model, samples]);
-        let batch = self.batch();
-        let key = (batch, self.config.precision, self.form());
+        let (name, mut inputs) = (format!("scores/{name}"), vec![reward_model, samples]);
+        if self.config.reward.0.architecture == Architecture::EmbeddingMlp {
+            inputs.push(initial);
+        }
+        let key = (self.batch(), self.config.precision, self.form());
         self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
             let samples = samples.file(sample::SAMPLES);
-            let model = reward_model.path();
-            score::run(model, &samples, batch, self.form(), self.placement, ctx)
+            let options = self.reading(Some(initial));
+            score::run(reward_model.path(), &samples, &options, self.placement, ctx)
         })
     }
 
-    /// What the closed form thinks of stored answers of the fine-tuned policy.
+    /// What a closed form thinks of stored answers of the fine-tuned policy.
     pub(crate) fn closed_form(
         &self,
+        name: &str,
+        variant: &ClosedFormConfig,
         initial: &Artifact,
+        sft: &Artifact,
         samples: &Artifact,
     ) -> Result<Artifact, Stopped> {
-        let (name, inputs) = ("scores/closed-form", [initial, samples]);
+        let references = variant.references.iter().map(|&share| match share {
+            0.0 => initial.path().to_owned(),
+            share => sft.file(snapshot_dir(share)),
+        });
+        let references: Vec<PathBuf> = references.collect();
+        let mut inputs = vec![initial, samples];
+        if variant.references.iter().any(|share| *share > 0.0) {
+            inputs.push(sft);
+        }
+        let (name, batch) = (format!("scores/{name}"), self.batch());
+        let key = (variant, batch, self.config.precision, self.form());
+        self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
+            let samples = samples.file(sample::SAMPLES);
+            let references: Vec<&Path> = references.iter().map(PathBuf::as_path).collect();
+            let form = self.form();
+            closed_form::run(
+                variant,
+                &references,
+                &samples,
+                batch,
+                form,
+                self.placement,
+                ctx,
+            )
+        })
+    }
+
+    /// What a reward model has learned, from what there is: its pairs, the policies, and its scores
+    /// of the fine-tuned policy's answers.
+    pub(crate) fn diagnostics(
+        &self,
+        name: &str,
+        (pairs, reward_model): (&Artifact, &Artifact),
+        (initial, sft): (&Artifact, &Artifact),
+        (samples, scores, closed_form): (&Artifact, &Artifact, &Artifact),
+    ) -> Result<Artifact, Stopped> {
         let batch = self.batch();
         let key = (batch, self.config.precision, self.form());
-        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
-            let samples = samples.file(sample::SAMPLES);
-            let initial = initial.path();
-            closed_form::run(initial, &samples, batch, self.form(), self.placement, ctx)
+        let name = format!("diagnostics/{name}");
+        let inputs = [
+            pairs,
+            reward_model,
+            initial,
+            sft,
+            samples,
+            scores,
+            closed_form,
+        ];
+        self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
+            let inputs = DiagnosticsInputs {
+                pairs: &pairs.file(pairs::PAIRS),
+                reward_model: reward_model.path(),
+                policies: Some(Policies {
+                    initial: initial.path(),
+                    sft: sft.path(),
+                }),
+                samples: Some(Samples {
+                    samples: &samples.file(sample::SAMPLES),
+                    scores: &scores.file(score::SCORES),
+                    closed_form: &closed_form.file(score::SCORES),
+                }),
+            };
+            diagnostics::run(&inputs, batch, self.form(), self.placement, ctx)
         })
     }
 
@@ -236,14 +389,14 @@ impl Stages<'_> {
         init: &Artifact,
         sft: &Artifact,
         scores: &Named,
-        reward_models: &Named,
+        diagnostics: &Named,
         golden: Option<Artifact>,
     ) -> Result<(), Stopped> {
         let config = self.config;
         let (name, batch) = (config.golden.golden.name(), self.batch());
         let mut inputs: Vec<&Artifact> = scores.iter().map(|(_, scores)| scores).collect();
         inputs.extend([sft, data, init]);
-        inputs.extend(reward_models.iter().map(|(_, model)| model));
+        inputs.extend(diagnostics.iter().map(|(_, found)| found));
         inputs.extend(&golden);
         let scoring = golden
             .as_ref()
@@ -257,25 +410,30 @@ impl Stages<'_> {
                 init_samples: &init.file(sample::SAMPLES),
                 sft_samples: &sft.file(sample::SAMPLES),
                 rankers: &files(scores, score::SCORES),
-                reward_summaries: &files(reward_models, "summary.json"),
+                reward_summaries: &files(diagnostics, "summary.json"),
                 golden_name: name,
                 environments: &environments,
             };
             let scorer: Box<dyn Scorer> = match &golden {
                 None => Box::new(rows::WorldScorer),
                 Some(model) => {
-                    let form = self.form();
-                    Box::new(ClassifierScorer::load(
-                        model.path(),
-                        batch,
-                        form,
-                        self.placement,
-                    )?)
+                    let options = self.reading(None);
+                    Box::new(RewardModel::load(model.path(), &options, self.placement)?)
                 }
             };
             Ok::<(), Error>(afd_eval::run(&config.eval, &inputs, scorer.as_ref(), ctx)?)
         })?;
         Ok(())
+    }
+
+    /// How reward models are read; `base` is what they may stand on.
+    fn reading<'a>(&self, base: Option<&'a Artifact>) -> LoadOptions<'a> {
+        LoadOptions {
+            batch_size: self.batch(),
+            form: self.form(),
+            base: base.map(Artifact::path),
+            truncation: None,
+        }
     }
 
     /// How dialogues are written.
@@ -293,6 +451,6 @@ impl Stages<'_> {
 fn files(artifacts: &Named, name: &str) -> Vec<(String, PathBuf)> {
     artifacts
         .iter()
-        .map(|(reward, artifact)| ((*reward).to_owned(), artifact.file(name)))
+        .map(|(reward, artifact)| (reward.clone(), artifact.file(name)))
         .collect()
 }

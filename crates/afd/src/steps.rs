@@ -2,40 +2,52 @@
 
 use std::cell::{Cell, RefCell};
 
+use afd_reward::{Architecture, Prompts, pairs::FOLDS};
 use afd_stage::{Artifact, RunDir, StageContext};
 use serde::Serialize;
 
-use crate::{config::Config, error::Error, faults, memory};
+use crate::{
+    config::{Config, Golden},
+    error::Error,
+    faults, memory,
+};
 
 /// Raised when the code of a stage changes what it writes, so that older results are made anew.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
-/// All stages in the order of the pipeline; those of the judge run only when it is asked for.
-pub(crate) const NAMES: [&str; 23] = [
-    "data",
-    "sft",
-    "samples/init-reward",
-    "samples/sft-reward",
-    "samples/init",
-    "samples/sft",
-    "pairs/init-sft",
-    "pairs/init-demo",
-    "pairs/sft-demo",
-    "pairs/preference",
-    "pairs/judge",
-    "reward/init-sft",
-    "reward/init-demo",
-    "reward/sft-demo",
-    "reward/preference",
-    "reward/judge",
-    "scores/init-sft",
-    "scores/init-demo",
-    "scores/sft-demo",
-    "scores/preference",
-    "scores/closed-form",
-    "policy/best-of-n",
-    "eval",
-];
+/// All stages that a configuration asks for, in the order of the pipeline.
+pub(crate) fn names(config: &Config) -> Vec<String> {
+    let rewards = config.pairs.names();
+    let judge = (config.golden.golden == Golden::Judge).then_some("judge");
+    let group = |group: &str, names: &mut dyn Iterator<Item = &str>| -> Vec<String> {
+        names.map(|name| format!("{group}/{name}")).collect()
+    };
+    let learned = || rewards.iter().copied().chain(judge);
+    let closed_forms = config.closed_form.variants.keys().map(String::as_str);
+    let ranked = rewards.iter().copied().chain([afd_eval::CLOSED_FORM]);
+    let mut names = vec!["data".to_owned(), "sft".to_owned()];
+    let mut samples = vec!["init-reward".to_owned()];
+    match config.pairs.prompts {
+        Prompts::Unseen | Prompts::Sft => samples.push("sft-reward".to_owned()),
+        Prompts::CrossFitted => {
+            let folds = 0..FOLDS.len();
+            names.push("folds".to_owned());
+            names.extend(folds.clone().map(|fold| format!("sft-without/fold-{fold}")));
+            samples.extend(folds.map(|fold| format!("sft-reward-fold-{fold}")));
+        }
+    }
+    samples.extend(["init", "sft"].map(str::to_owned));
+    names.extend(group("samples", &mut samples.iter().map(String::as_str)));
+    names.extend(group("pairs", &mut learned()));
+    if config.reward.0.architecture == Architecture::EmbeddingMlp {
+        names.push("embeddings".to_owned());
+    }
+    names.extend(group("reward", &mut learned()));
+    names.extend(group("scores", &mut ranked.chain(closed_forms)));
+    names.extend(group("diagnostics", &mut rewards.iter().copied()));
+    names.extend(["policy/best-of-n", "eval"].map(str::to_owned));
+    names
+}
 
 /// Where to stop, and what to say when a stage fails.
 #[derive(Debug)]

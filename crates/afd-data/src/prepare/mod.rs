@@ -288,6 +288,9 @@ impl<'a> Sieve<'a> {
         if !self.rows.insert(key(&[Some(&row.prompt), a, b, c])) {
             return drop(DropReason::Duplicate, String::new());
         }
+        if b.is_some() && b == c {
+            return drop(DropReason::EqualAnswers, String::new());
+        }
         let Some(demonstration) = row.completion.as_ref().or(row.chosen.as_ref()) else {
             return drop(
                 DropReason::NoAnswer,

@@ -156,9 +156,12 @@ fn rankers(summary: &Summary) -> Table {
     let header = [
         "ranker",
         "correlation with golden",
+        "rank correlation",
         "correlation with length",
         "held-out accuracy",
         "AUC",
+        "surface AUC",
+        "closed form's AUC",
         "loss in nats",
         "pairs",
         "best N",
@@ -179,9 +182,12 @@ fn rankers(summary: &Summary) -> Table {
         vec![
             plain(&ranker.ranker),
             optional(ranker.pearson_within_prompt_golden, 2),
+            optional(ranker.spearman_within_prompt_golden, 2),
             optional(ranker.pearson_within_prompt_length, 2),
             optional(ranker.eval_accuracy, 3),
             auc,
+            optional(ranker.shallow_auc, 3),
+            optional(ranker.closed_form_auc, 3),
             optional(ranker.eval_loss, 3),
             plain(
                 &ranker
@@ -197,7 +203,9 @@ fn rankers(summary: &Summary) -> Table {
         rows: summary.rankers.iter().map(row).collect(),
         note: "Correlations are within a prompt, averaged over prompts: what matters for choosing \
                an answer. Accuracy, AUC and loss are the reward model's own, on held-out pairs of \
-               its two classes; an origin AUC above 0.95 is a red flag."
+               its two classes; an origin AUC above 0.95 is a red flag. Surface AUC is what the best \
+               classifier on length, format, features or words alone makes of the same answers, the \
+               closed form's what the log-ratio of the two policies does."
             .to_owned(),
     }
 }

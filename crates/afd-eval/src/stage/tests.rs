@@ -84,6 +84,8 @@ fn files() -> Files {
         let row = |prompt: &str, scores: [f32; 3]| Scores {
             prompt: prompt.to_owned(),
             scores: scores.to_vec(),
+            spread: Vec::new(),
+            tokens: Vec::new(),
         };
         vec![row(A, a), row(B, b)]
     };

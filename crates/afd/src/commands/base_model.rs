@@ -14,6 +14,7 @@ use afd_data::{
 use afd_model::{CausalLm, DecoderConfig, Pretrained, SaveOptions};
 use afd_sft::{NegativeLogLikelihood, train_model};
 use afd_stage::{RunDir, seed::derive};
+use afd_train::Snapshots;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,16 @@ pub(crate) fn run(config: &Path, output: &Path, run_dir: &Path) -> Result<(), Er
         let config = shape(&recipe.shape, &tokenizer);
         let model = CausalLm::init(config, derive(ctx.seed(), "init", 0), &placement)?;
         let (training, validation) = (rows("train")?, rows("validation")?);
-        let outcome = train_model(model, &training, &validation, sft, train, &placement, ctx)?;
+        let outcome = train_model(
+            model,
+            &training,
+            &validation,
+            sft,
+            train,
+            Snapshots::none(),
+            &placement,
+            ctx,
+        )?;
         outcome.model.save(ctx.dir(), SaveOptions::default())?;
         tokenizer.save(ctx.dir())?;
         let summary = serde_json::json!({

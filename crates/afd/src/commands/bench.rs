@@ -13,7 +13,7 @@ use afd_model::{
 };
 use afd_sft::NegativeLogLikelihood;
 use afd_stage::peak_memory_bytes;
-use afd_train::{Hooks, SchedulerType, TrainConfig, train};
+use afd_train::{Hooks, SchedulerType, Snapshots, TrainConfig, train};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -189,6 +189,7 @@ fn measure(args: &BenchArgs, variant: &Variant) -> Result<Measured, Error> {
         log: &|_, _| Ok(()),
         resumed: &|_| Ok(()),
         progress: &|_, _, _, _| laps.borrow_mut().push(Instant::now()),
+        snapshots: Snapshots::none(),
     };
     let model = train(model, &objective, &plan, None, &train_config(), &hooks)
         .map_err(afd_sft::Error::from)?

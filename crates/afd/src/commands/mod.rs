@@ -9,9 +9,12 @@ pub(crate) mod export;
 pub(crate) mod generate;
 mod json_rows;
 pub(crate) mod logprobs;
+pub(crate) mod pairs;
 pub(crate) mod pipeline;
 pub(crate) mod report;
+pub(crate) mod reward;
 pub(crate) mod score;
+pub(crate) mod theory;
 
 use std::{
     env,

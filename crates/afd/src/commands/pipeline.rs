@@ -9,11 +9,11 @@ use serde_json::json;
 use super::load_config;
 use crate::{
     args::PipelineArgs,
-    config::{Config, Golden},
+    config::Config,
     error::Error,
     models::{self, Models},
     observer, pipeline,
-    steps::{NAMES, Steps, covers},
+    steps::{self, Steps, covers},
 };
 
 /// Runs all stages, or those up to `stage`.
@@ -35,7 +35,8 @@ pub(crate) fn run(args: &PipelineArgs, stage: Option<&str>) -> Result<(), Error>
         run.force(name);
     }
     if let Some(from) = &args.from {
-        let later = NAMES.iter().skip_while(|name| !covers(from, name));
+        let names = steps::names(&config);
+        let later = names.iter().skip_while(|name| !covers(from, name));
         later.for_each(|name| run.force(name));
     }
     let models = Models::locate(&config, &models::remembered(&root)?)?;
@@ -52,11 +53,7 @@ pub(crate) fn run(args: &PipelineArgs, stage: Option<&str>) -> Result<(), Error>
 
 /// Whether this configuration has the stage, or the group of stages.
 fn known(stage: &str, config: &Config) -> Result<(), Error> {
-    let judged = config.golden.golden == Golden::Judge;
-    let names = NAMES
-        .iter()
-        .filter(|name| judged || !name.ends_with("/judge"));
-    let names: Vec<&str> = names.copied().collect();
+    let names = steps::names(config);
     if names.iter().any(|name| covers(stage, name)) {
         return Ok(());
     }

@@ -11,7 +11,10 @@ mod rules;
 mod sections;
 mod size;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use afd_backend::{Dtype, Precision};
 use afd_data::{DialogueForm, PrepareConfig, ReadOptions, SplitCaps, SplitFractions};
@@ -19,7 +22,7 @@ use afd_eval::EvalConfig;
 use afd_hub::Model;
 use afd_model::SaveOptions;
 use afd_policy::{BestOfNConfig, SampleConfig};
-use afd_reward::RewardConfig;
+use afd_reward::{ClosedFormConfig, PairsConfig, RewardConfig};
 use afd_sft::SftConfig;
 use afd_train::TrainConfig;
 use serde::{Deserialize, Serialize};
@@ -46,7 +49,9 @@ pub(crate) struct Config {
     pub(crate) sft: (SftConfig, TrainConfig),
     pub(crate) sample: SampleConfig,
     pub(crate) generations: Generations,
+    pub(crate) pairs: PairsConfig,
     pub(crate) reward: (RewardConfig, TrainConfig),
+    pub(crate) closed_form: ClosedForms,
     pub(crate) best_of_n: BestOfNConfig,
     pub(crate) eval: EvalConfig,
     pub(crate) golden: GoldenConfig,
@@ -144,6 +149,14 @@ pub(crate) struct Generations {
     pub(crate) test_num_generations: usize,
 }
 
+/// The `[closed_form]` table.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ClosedForms {
+    /// Further closed forms by name, beside the plain one.
+    #[serde(default)]
+    pub(crate) variants: BTreeMap<String, ClosedFormConfig>,
+}
+
 /// What answers are measured by, in the `[eval]` table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct GoldenConfig {
@@ -205,8 +218,10 @@ impl Config {
         let sft_train = sections.read("sft");
         let sample = sections.read("sample");
         let generations = sections.read("sample");
+        let pairs = sections.read("pairs");
         let reward = sections.read("reward");
         let reward_train = sections.read("reward");
+        let closed_form = sections.read("closed_form");
         let best_of_n = sections.read("best_of_n");
         let eval = sections.read("eval");
         let golden = sections.read("eval");
@@ -225,7 +240,9 @@ impl Config {
                 sft: (sft?, sft_train?),
                 sample: sample?,
                 generations: generations?,
+                pairs: pairs?,
                 reward: (reward?, reward_train?),
+                closed_form: closed_form?,
                 best_of_n: best_of_n?,
                 eval: eval?,
                 golden: golden?,

@@ -6,6 +6,7 @@ use afd_backend::{Dtype, Precision};
 use afd_data::DialogueForm;
 use afd_hub::Model;
 use afd_model::{DecoderConfig, Head, LoraConfig};
+use afd_reward::pairs::is_free_name;
 
 use super::{Config, DataSource, Golden};
 use crate::models;
@@ -36,6 +37,10 @@ impl Config {
                 rules.add(&format!("{section}.lora.{key}"), format!("must be {rule}"));
             }
         }
+        for (key, rule) in self.pairs.problems() {
+            rules.add(&format!("pairs.{key}"), rule);
+        }
+        self.check_closed_forms(&mut rules);
         self.check_precision(&mut rules);
         self.check_data(&mut rules);
         self.check_paths(&mut rules);
@@ -48,6 +53,34 @@ impl Config {
             rules.add(&format!("eval.{key}"), problem);
         }
         rules.0
+    }
+
+    fn check_closed_forms(&self, rules: &mut Rules) {
+        let taken = self.pairs.names();
+        for (name, variant) in &self.closed_form.variants {
+            let key = format!("closed_form.variants.{name}");
+            for (field, rule) in variant.problems() {
+                rules.add(&format!("{key}.{field}"), format!("must be {rule}"));
+            }
+            rules.require(
+                is_free_name(name) && !taken.contains(&name.as_str()),
+                &key,
+                "must have a name of its own, of letters a to z, digits and -",
+            );
+            let snapshots = &self.sft.0.snapshots;
+            let known = |share: &f64| *share == 0.0 || snapshots.contains(share);
+            rules.require(
+                variant.references.iter().all(known),
+                &format!("{key}.references"),
+                "must each be 0 or one of sft.snapshots",
+            );
+        }
+        let under_way = |share: &f64| *share > 0.0 && *share < 1.0;
+        rules.require(
+            self.sft.0.snapshots.iter().all(under_way),
+            "sft.snapshots",
+            "must be shares between 0 and 1",
+        );
     }
 
     fn check_precision(&self, rules: &mut Rules) {

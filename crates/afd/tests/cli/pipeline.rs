@@ -147,6 +147,10 @@ fn force_and_from_run_again_what_they_name() {
     let late = [
         "scores/preference",
         "scores/closed-form",
+        "diagnostics/init-sft",
+        "diagnostics/init-demo",
+        "diagnostics/sft-demo",
+        "diagnostics/preference",
         "policy/best-of-n",
         "eval",
     ];
