@@ -18,6 +18,24 @@ pub(crate) const BEST_OF_N: &str = "best-of-n";
 pub(crate) struct Summary {
     format: u32,
     pub(crate) rows: Vec<Row>,
+    #[serde(default)]
+    pub(crate) rankers: Vec<Ranker>,
+}
+
+/// What is known of what chooses.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Ranker {
+    pub(crate) ranker: String,
+    #[serde(default)]
+    pub(crate) spearman_within_prompt_golden: Option<f64>,
+    #[serde(default)]
+    pub(crate) pearson_within_prompt_length: Option<f64>,
+    #[serde(default)]
+    pub(crate) eval_auc: Option<f64>,
+    #[serde(default)]
+    pub(crate) shallow_auc: Option<f64>,
+    #[serde(default)]
+    pub(crate) closed_form_auc: Option<f64>,
 }
 
 /// One policy's golden reward over the held-out prompts.
@@ -120,6 +138,7 @@ pub(crate) mod tests {
         Summary {
             format: FORMAT,
             rows,
+            rankers: Vec::new(),
         }
     }
 

@@ -112,7 +112,8 @@ impl Stages<'_> {
         let saved = (model.save_dtype, &model.max_shard_size);
         let held = sft.lora.is_some().then_some(self.config.precision.params);
         let compute = (self.config.precision.compute, held);
-        let key = (sft, train, compute, saved, self.form());
+        let which = demonstrations.file_name().map(|name| name.to_string_lossy());
+        let key = (sft, train, which, compute, saved, self.form());
         let inputs: Vec<&Artifact> = [initial].into_iter().chain(data.iter().copied()).collect();
         self.steps.stage(self.run, name, &key, &inputs, |ctx| {
             let inputs = SftInputs {
@@ -136,7 +137,8 @@ impl Stages<'_> {
         count: usize,
     ) -> Result<Artifact, Stopped> {
         let sample = &self.config.sample;
-        let key = (sample, count, self.config.precision, self.form());
+        let which = prompts.file_name().map(|name| name.to_string_lossy());
+        let key = (sample, count, which, self.config.precision, self.form());
         self.steps
             .stage(self.run, name, &key, &[policy, data], |ctx| {
                 let policy = policy.path();

@@ -2,6 +2,7 @@
 
 mod plan;
 mod results;
+mod reward;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,15 +21,27 @@ Examples:
   cargo xtask study --config configs/quickstart.toml
   cargo xtask study --config configs/quickstart.toml --seeds 0,1,2 --set world.rows=1000
   cargo xtask study --config configs/quickstart.toml --sweep world.quality=0,0.5,1
+  cargo xtask study reward
 Runs stand in OUT/seed-K or OUT/KEY=VALUE/seed-K, the results in OUT/study.md and OUT/study.json.
 Finished stages are skipped, so an interrupted study is continued by the same command.";
 
+#[derive(clap::Subcommand)]
+enum Known {
+    Reward(reward::Args),
+}
+
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    known: Option<Known>,
     /// Configuration file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
     /// Seeds to run
     #[arg(
         long,
@@ -52,9 +65,12 @@ pub(crate) struct Args {
 
 /// Runs what is not finished yet, one run after the other, and writes the tables.
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    if let Some(Known::Reward(args)) = &args.known {
+        return reward::run(args);
+    }
     let plan = Plan::new(&args.seeds, args.sweep.as_ref())?;
     let out = args.out_dir();
-    let afd = product::build(&args.device.backends_for(Some(&args.config))?)?;
+    let afd = product::build(&args.device.backends_for(args.config.as_deref())?)?;
     let count = plan.cases.len() * plan.seeds.len();
     let mut done = 0;
     let mut cases = Vec::new();
@@ -71,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         }
         cases.push((case.assignment, seeds));
     }
-    let config = args.config.file_name().unwrap_or_default();
+    let config = args.config().file_name().unwrap_or_default();
     let study = Study::new(&config.to_string_lossy(), &args.set, cases)?;
     write(&out.join("study.json"), &study.json())?;
     let tables = study.markdown();
@@ -81,11 +97,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 }
 
 impl Args {
+    /// Empty where another study is asked for.
+    fn config(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(""))
+    }
+
     fn out_dir(&self) -> PathBuf {
         if let Some(out) = &self.out {
             return out.clone();
         }
-        let config = self.config.file_stem().unwrap_or_default();
+        let config = self.config().file_stem().unwrap_or_default();
         let mut name = config.to_string_lossy().into_owned();
         if let Some(sweep) = &self.sweep {
             name = format!("{name}-{}", sweep.key);
@@ -100,7 +121,7 @@ impl Args {
         assignment: Option<&str>,
         seed: u64,
     ) -> Command {
-        command.arg("pipeline").arg("--config").arg(&self.config);
+        command.arg("pipeline").arg("--config").arg(self.config());
         if let Some(device) = &self.device.device {
             command.arg("--device").arg(device);
         }
@@ -124,7 +145,8 @@ mod tests {
 
     fn args(sweep: Option<&str>) -> Args {
         Args {
-            config: "configs/quickstart.toml".into(),
+            known: None,
+            config: Some("configs/quickstart.toml".into()),
             seeds: vec![0, 1],
             set: vec!["world.rows=10".into()],
             sweep: sweep.map(|text| plan::parse_sweep(text).unwrap()),

@@ -191,7 +191,7 @@ pub(super) fn losses(world: &World<'_>) -> Section {
         (
             "LSIF",
             Loss::plain(Kind::Lsif),
-            "log p₊/p₋, the minimum around it",
+            "log p₊/p₋",
         ),
         ("Bradley–Terry", pairwise, "log p₊/p₋ + constant"),
         (
