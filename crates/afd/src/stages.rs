@@ -112,7 +112,9 @@ impl Stages<'_> {
         let saved = (model.save_dtype, &model.max_shard_size);
         let held = sft.lora.is_some().then_some(self.config.precision.params);
         let compute = (self.config.precision.compute, held);
-        let which = demonstrations.file_name().map(|name| name.to_string_lossy());
+        let which = demonstrations
+            .file_name()
+            .map(|name| name.to_string_lossy());
         let key = (sft, train, which, compute, saved, self.form());
         let inputs: Vec<&Artifact> = [initial].into_iter().chain(data.iter().copied()).collect();
         self.steps.stage(self.run, name, &key, &inputs, |ctx| {

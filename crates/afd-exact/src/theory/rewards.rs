@@ -188,11 +188,7 @@ pub(super) fn losses(world: &World<'_>) -> Section {
         ),
         ("Brier", Loss::plain(Kind::Brier), "log p₊/p₋"),
         ("KLIEP", Loss::plain(Kind::Kliep), "log p₊/p₋"),
-        (
-            "LSIF",
-            Loss::plain(Kind::Lsif),
-            "log p₊/p₋",
-        ),
+        ("LSIF", Loss::plain(Kind::Lsif), "log p₊/p₋"),
         ("Bradley–Terry", pairwise, "log p₊/p₋ + constant"),
         (
             "…, margin 1",

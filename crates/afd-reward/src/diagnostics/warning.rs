@@ -59,9 +59,14 @@ impl fmt::Display for Warning {
                 model_auc,
             } => write!(
                 f,
-                "a classifier that sees only the answer's {reader} reaches AUC {auc:.2}, the model {model_auc:.2}: \
+                "a classifier that sees only the answer's {} reaches AUC {auc:.2}, the model {model_auc:.2}: \
                  it may have learned who writes, not what is good; compare pairs.sources = [\"init-sft\"], \
-                 and look at what the classes differ in"
+                 and look at what the classes differ in",
+                match &reader[..] {
+                    "features" => "length, format and phrases",
+                    "ngrams" => "words and pairs of words",
+                    other => other,
+                }
             ),
             Self::AboveClosedForm {
                 model_auc,

@@ -4,6 +4,8 @@ mod answers;
 mod folds;
 mod given;
 mod mix;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, path::PathBuf};
 

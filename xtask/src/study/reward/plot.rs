@@ -146,8 +146,10 @@ fn axes(
     x: &dyn Fn(f64) -> f64,
     y: &dyn Fn(f64) -> f64,
 ) {
-    for step in 0..=5 {
-        let value = low + (high - low) * f64::from(step) / 5.0;
+    let step = round_step((high - low) / 5.0);
+    let first = (low / step).ceil() as i64;
+    let last = (high / step).floor() as i64;
+    for value in (first..=last).map(|count| count as f64 * step) {
         let _ = writeln!(
             svg,
             "<path class=\"axis\" d=\"M{LEFT} {at:.1}H{}\"/>\
@@ -174,6 +176,14 @@ fn axes(
     );
 }
 
+/// 1, 2 or 5 times a power of ten, about as large as `step`.
+fn round_step(step: f64) -> f64 {
+    let power = 10f64.powf(step.log10().floor());
+    let digit = step / power;
+    let digit = [1.0, 2.0, 5.0].into_iter().find(|&nice| digit <= nice);
+    power * digit.unwrap_or(10.0)
+}
+
 /// A range that holds all values, a little wider than they are.
 fn range(values: &[f64]) -> (f64, f64) {
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -181,5 +191,23 @@ fn range(values: &[f64]) -> (f64, f64) {
     match low < high {
         true => (low - 0.04 * (high - low), high + 0.04 * (high - low)),
         false => (0.0, 1.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_go_in_round_steps() {
+        for (step, round) in [
+            (0.13, 0.2),
+            (0.2, 0.2),
+            (0.7, 1.0),
+            (0.045, 0.05),
+            (3.1, 5.0),
+        ] {
+            assert!((round_step(step) - round).abs() < 1e-12, "{step}");
+        }
     }
 }
