@@ -13,6 +13,7 @@ mod judge;
 mod model_faults;
 mod pipeline;
 mod resume;
+mod rewards;
 mod rows;
 mod run_faults;
 mod templates;
