@@ -167,6 +167,51 @@ target_modules = [\"q_proj\", \"v_proj\"]
 }
 
 #[test]
+fn ensembles_and_snapshots_are_resumed_member_by_member() {
+    let ensemble = format!(
+        "{LONGER}
+[reward.ensemble]
+num_members = 2
+aggregate = \"min\"
+[pairs]
+sources = [\"init-sft\"]
+[closed_form.variants.half]
+reduction = \"sum\"
+references = [0.5]
+"
+    );
+    let ensemble = ensemble.replace("[sft]", "[sft]\nsnapshots = [0.5]");
+    let whole = Run::new(&ensemble);
+    whole.pipeline(&[]).succeeds();
+    let run = Run::new(&ensemble);
+    for moment in [
+        "sft/snapshot-0.5",
+        "reward__init-sft/checkpoint-member-0/checkpoint-2",
+        "reward__init-sft/checkpoint-member-0.json",
+        "reward__init-sft/checkpoint-member-1/checkpoint-4",
+    ] {
+        let mut child = start(&run);
+        wait_for(&run.file(".scratch").join(moment), &mut child);
+        kill(child);
+    }
+    run.pipeline(&[]).succeeds();
+    assert_eq!(run.summary(), whole.summary());
+    for file in ["predictions.jsonl", "summary.json", "member-1/model.safetensors"] {
+        let of = |run: &Run| fs::read(run.file("reward/init-sft").join(file)).unwrap();
+        assert!(of(&run) == of(&whole), "{file}");
+    }
+    let steps = |run: &Run| -> Vec<String> {
+        let text = fs::read_to_string(run.file("reward/init-sft/metrics.jsonl")).unwrap();
+        let lines = text.lines().map(|line| {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            row["step"].to_string()
+        });
+        lines.collect()
+    };
+    assert_eq!(steps(&run), steps(&whole));
+}
+
+#[test]
 fn a_run_has_one_process_at_a_time() {
     let run = Run::new(LONGER);
     let mut first = start(&run);
