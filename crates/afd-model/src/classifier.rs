@@ -121,17 +121,45 @@ impl SequenceClassifier {
     /// [`Error::ContextLength`], [`Error::TokenId`] on sequences this model cannot read,
     /// [`Error::NonFinite`] when the model answers NaN.
     pub fn score_all(&self, sequences: &[Sequence<'_>], batch: usize) -> Result<Vec<f32>, Error> {
+        let scores = self.on_host(sequences, batch, |_| 1, Self::scores)?;
+        Ok(scores.into_iter().flatten().collect())
+    }
+
+    /// [`Self::token_scores`] on the host, those of each sequence.
+    ///
+    /// # Errors
+    /// Those of [`Self::score_all`].
+    pub fn score_tokens(
+        &self,
+        sequences: &[Sequence<'_>],
+        batch: usize,
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        self.on_host(sequences, batch, |row| row.answer_len(), Self::token_scores)
+    }
+
+    /// `scores`, of which a sequence has `count`, on the host.
+    fn on_host(
+        &self,
+        sequences: &[Sequence<'_>],
+        batch: usize,
+        count: impl Fn(&Sequence<'_>) -> usize + Sync,
+        scores: impl Fn(&Self, &[Sequence<'_>]) -> Tensor<1> + Sync,
+    ) -> Result<Vec<Vec<f32>>, Error> {
         self.model.config().check_sequences(sequences)?;
         let chunks = chunks_by_length(sequences, batch);
-        let mut out = vec![0.0; sequences.len()];
+        let mut out = vec![Vec::new(); sequences.len()];
         let states = vec![self.clone(); workers(&self.model.device())];
         let work = |model: &Self, index: usize| {
             let rows: Vec<Sequence<'_>> = chunks[index].iter().map(|&i| sequences[i]).collect();
-            to_host(model.scores(&rows))
+            match rows.iter().all(|row| count(row) == 0) {
+                true => Ok(Vec::new()),
+                false => to_host(scores(model, &rows)),
+            }
         };
         for_each(states, chunks.len(), work, |index, scores: Vec<f32>| {
-            for (score, &i) in scores.into_iter().zip(&chunks[index]) {
-                out[i] = score;
+            let mut scores = scores.into_iter();
+            for &i in &chunks[index] {
+                out[i] = scores.by_ref().take(count(&sequences[i])).collect();
             }
             Ok(())
         })?;

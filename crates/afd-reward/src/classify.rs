@@ -19,9 +19,13 @@ impl PairLogits<SequenceClassifier> for PairObjective {
         self.logits(model, pairs)
     }
 
-    fn lengths(&self) -> Vec<usize> {
+    fn lengths(&self) -> Option<Vec<usize>> {
         let longer = |pair: &Pair| pair.chosen.ids.len().max(pair.rejected.ids.len());
-        self.pairs.iter().map(longer).collect()
+        Some(self.pairs.iter().map(longer).collect())
+    }
+
+    fn len(&self) -> usize {
+        self.pairs.len()
     }
 }
 

@@ -211,8 +211,26 @@ impl RewardConfig {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A classifier by cross-entropy, a fifth of the prompts held out.
+    pub(crate) fn config() -> RewardConfig {
+        RewardConfig {
+            architecture: Architecture::Classifier,
+            hidden_sizes: None,
+            objective: ObjectiveKind::BinaryCrossEntropy,
+            label_smoothing: 0.0,
+            margin: None,
+            center_rewards_coefficient: None,
+            logit_penalty: None,
+            temperature_scaling: None,
+            max_length: 64,
+            eval_fraction: 0.2,
+            ensemble: None,
+            lora: None,
+        }
+    }
 
     #[test]
     fn aggregates_on_paper() {

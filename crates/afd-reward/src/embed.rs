@@ -35,7 +35,8 @@ fn key(prompt: &str, answer: &str) -> Key {
     key
 }
 
-/// A hash of what embeddings depend on of a model's directory: its weights, shape and tokenizer.
+/// A hash of what embeddings depend on of a model's directory: its weights, shape, tokenizer and
+/// template. What stages write beside them does not count.
 ///
 /// # Errors
 /// When a file cannot be read.
@@ -48,9 +49,9 @@ pub fn fingerprint(model: &Path) -> Result<String, Error> {
             .file_name()
             .to_string_lossy()
             .into_owned();
-        let counts = name.ends_with(".safetensors")
-            || ["config.json", "tokenizer.json", "tokenizer_config.json"].contains(&&name[..]);
-        if counts {
+        let ours = ["manifest.json", "summary.json"].contains(&&name[..]);
+        let ends = [".safetensors", ".json", ".jinja"];
+        if !ours && ends.iter().any(|end| name.ends_with(end)) {
             files.push(name);
         }
     }
@@ -160,7 +161,7 @@ impl Embeddings {
         let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
         let keys = file.tensor("keys").map_err(damaged)?;
         let values = file.tensor("embeddings").map_err(damaged)?;
-        let width = values.shape().last().copied().unwrap_or(0);
+        let width = values.shape().last().copied().unwrap_or(0).max(1);
         let numbers = |bytes: &[u8]| {
             let four = bytes.chunks_exact(size_of::<f32>());
             four.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))

@@ -34,6 +34,10 @@ pub enum Error {
     )]
     NoRewardModel { path: PathBuf },
     #[error(
+        "a reward model on embeddings needs them: run the stage `embeddings` on the pairs first"
+    )]
+    NoEmbeddings,
+    #[error(
         "{path} holds embeddings by another model, or none; delete it, and the stage `embeddings` makes it anew"
     )]
     OtherEmbeddings { path: PathBuf },

@@ -15,8 +15,11 @@ pub(crate) trait PairLogits<M>: Objective<M> {
     /// Logits of the chosen and the rejected side of some pairs, `[B]` each.
     fn logits(&self, model: &M, pairs: &[usize]) -> (Tensor<1>, Tensor<1>);
 
-    /// Tokens of the longer side of each pair.
-    fn lengths(&self) -> Vec<usize>;
+    /// Tokens of the longer side of each pair; none where pairs have no length to group them by.
+    fn lengths(&self) -> Option<Vec<usize>>;
+
+    /// How many pairs there are.
+    fn len(&self) -> usize;
 }
 
 /// Which member of how many is trained, on which of the training pairs.
@@ -27,6 +30,20 @@ pub(crate) struct Member {
     pub(crate) seed: u64,
     /// The training pairs it learns from, some of them more than once.
     pub(crate) pairs: Vec<usize>,
+    /// Steps planned for the members before it, whose curves its own follow.
+    pub(crate) steps_before: u64,
+    /// Steps planned for all.
+    pub(crate) steps_of_all: u64,
+}
+
+/// How many optimiser steps are planned on `pairs` of them.
+pub(crate) fn planned_steps(config: &TrainConfig, pairs: usize) -> u64 {
+    let batch = config.per_device_train_batch_size * config.gradient_accumulation_steps;
+    let epochs = pairs.div_ceil(batch.max(1)) as u64 * config.num_train_epochs;
+    match config.max_steps {
+        0 => epochs,
+        limit => limit.min(epochs),
+    }
 }
 
 impl Member {
@@ -67,8 +84,10 @@ pub(crate) fn fit<M: Module, O: PairLogits<M>>(
     files: &Files<'_, M>,
     ctx: &StageContext,
 ) -> Result<(M, Fitted), Error> {
-    let all = training.lengths();
-    let lengths: Vec<usize> = member.pairs.iter().map(|&pair| all[pair]).collect();
+    let lengths: Vec<usize> = match training.lengths() {
+        Some(all) => member.pairs.iter().map(|&pair| all[pair]).collect(),
+        None => vec![1; member.pairs.len()],
+    };
     let plan = |epoch| {
         let mut plan = epoch_plan(
             &lengths,
@@ -76,23 +95,20 @@ pub(crate) fn fit<M: Module, O: PairLogits<M>>(
             config.gradient_accumulation_steps,
             member.seed,
             epoch,
-            true,
+            training.lengths().is_some(),
         );
         for place in plan.iter_mut().flatten().flatten() {
             *place = member.pairs[*place];
         }
         plan
     };
-    let batches = eval_batches(&held_out.lengths(), config.per_device_eval_batch_size);
+    let held_out_lengths = held_out
+        .lengths()
+        .unwrap_or_else(|| vec![1; held_out.len()]);
+    let batches = eval_batches(&held_out_lengths, config.per_device_eval_batch_size);
     let checkpoints = member.checkpoints(ctx);
     std::fs::create_dir_all(&checkpoints).map_err(afd_data::Error::io("create", &checkpoints))?;
-    // Curves of several members follow one another.
-    let epochs = plan(0).len() as u64 * config.num_train_epochs;
-    let steps = match config.max_steps {
-        0 => epochs,
-        limit => limit.min(epochs),
-    };
-    let before = member.number as u64 * steps;
+    let (before, all) = (member.steps_before, member.steps_of_all);
     let who = match member.of {
         1 => String::new(),
         of => format!("member {} of {of} ", member.number + 1),
@@ -103,9 +119,8 @@ pub(crate) fn fit<M: Module, O: PairLogits<M>>(
         load: &|dir| Ok((files.load)(dir)?),
         log: &|step, values| Ok(ctx.metrics().log(before + step, values)?),
         resumed: &|step| Ok(ctx.metrics().truncate_after(before + step)?),
-        progress: &|done, total, tokens, note| {
+        progress: &|done, _, tokens, note| {
             ctx.add_tokens(tokens);
-            let all = total * member.of as u64;
             ctx.progress(before + done, all, "step", &format!("{who}{note}"));
         },
         snapshots: Snapshots::none(),

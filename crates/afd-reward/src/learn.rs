@@ -1,6 +1,6 @@
 //! The stage that fits a reward model to pairs.
 
-use std::path::Path;
+use std::{cmp::Ordering, path::Path};
 
 use afd_backend::Placement;
 use afd_data::{
@@ -17,7 +17,7 @@ use crate::{
     Architecture, Error, ObjectiveKind, RewardConfig,
     classify::{self, tokenise},
     embed::{self, Embeddings},
-    fit::{Fitted, Member},
+    fit::{Fitted, Member, planned_steps},
     model::{self, Description},
     objective::{Pair, PairObjective},
     split::{self, Split, split},
@@ -81,14 +81,19 @@ pub fn run(
     match config.architecture {
         Architecture::Classifier => classifier(config, train, inputs, placement, save, ctx),
         Architecture::EmbeddingMlp => {
+            let path = inputs.embeddings.ok_or(Error::NoEmbeddings)?;
             let fingerprint = embed::fingerprint(inputs.model)?;
-            let path = inputs.embeddings.unwrap_or(Path::new(embed::EMBEDDINGS));
             let embeddings = Embeddings::open(path, &fingerprint)?;
             let pairs = split(inputs.pairs, config, ctx.seed(), |prompt, answer| {
                 Ok(embeddings.get(prompt, answer).map(<[f32]>::to_vec))
             })?;
-            let base = Some((inputs.model, fingerprint));
-            network(config, train, &pairs, base, placement, ctx)
+            let description = Description::EmbeddingMlp {
+                base_model_name_or_path: inputs.model_name.into(),
+                base_fingerprint: fingerprint,
+                dialogue_form: inputs.form,
+                max_length: config.max_length,
+            };
+            network(config, train, &pairs, Some(description), placement, ctx)
         }
         Architecture::Linear => {
             let read = |_: &str, answer: &str| Ok(Some(features(answer)));
@@ -107,14 +112,13 @@ fn classifier(
     ctx: &StageContext,
 ) -> Result<(), Error> {
     let tokenizer = Tokenizer::open(inputs.model, inputs.form)?;
-    let members = |pairs: &Split<_>| members(config, pairs, ctx.seed());
     let start = |seed| classify::start(config, train, inputs, &tokenizer, seed, placement);
     // A model that cannot be had is told before any text is read.
     let mut first = Some(start(member_seed(config, ctx.seed(), 0))?);
     let pairs = split(inputs.pairs, config, ctx.seed(), |prompt, answer| {
         tokenise(config, &tokenizer, prompt, answer)
     })?;
-    let members = members(&pairs);
+    let members = members(config, train, &pairs, ctx.seed());
     let outline = Outline::of(&pairs);
     let objective = |pairs: Vec<split::Pair<_>>, seed| PairObjective {
         pairs: pairs
@@ -137,52 +141,45 @@ fn classifier(
         training.seed = member.seed;
         let pairs = (&training, &held_out);
         let (model, fitted) = classify::train_member(train, model, pairs, member, placement, ctx)?;
-        let (temperature, fitted) = calibrated(config, fitted);
-        let model = match temperature {
-            Some(temperature) => model.with_temperature(temperature),
-            None => model,
+        let (found, fitted) = calibrated(config, member, fitted);
+        let model = match found {
+            Some(Temperature::Fitted { temperature, .. }) => model.with_temperature(temperature),
+            _ => model,
         };
         model.save_trained(inputs.model, save, dir)?;
         tokenizer.save(dir)?;
-        Ok((temperature, fitted))
+        if config.objective == ObjectiveKind::TokenCrossEntropy {
+            model::describe(dir, &Description::TokenClassifier)?;
+        }
+        Ok((found, fitted))
     })?;
-    if let Some(ensemble) = &config.ensemble {
-        model::describe(ctx.dir(), &Description::Ensemble(ensemble.clone()))?;
-    }
     finish(config, &outline, &fitted, ctx)
 }
 
-/// A network on vectors; those of embeddings need the model that made them.
+/// A network on vectors; those of embeddings are `described`.
 fn network(
     config: &RewardConfig,
     train: &TrainConfig,
     pairs: &Split<Vec<f32>>,
-    base: Option<(&Path, String)>,
+    described: Option<Description>,
     placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let fitted = each(&members(config, pairs, ctx.seed()), ctx, |member, dir| {
+    let members = members(config, train, pairs, ctx.seed());
+    let fitted = each(&members, ctx, |member, dir| {
         let (mut mlp, fitted) =
             vectors::train_member(config, train, pairs, member, placement, ctx)?;
-        let (temperature, fitted) = calibrated(config, fitted);
-        if let Some(temperature) = temperature {
+        let (found, fitted) = calibrated(config, member, fitted);
+        if let Some(Temperature::Fitted { temperature, .. }) = found {
             mlp = mlp.with_temperature(temperature);
         }
         mlp.save(dir)?;
-        let description = match &base {
-            Some((path, fingerprint)) => Description::EmbeddingMlp {
-                base_model_name_or_path: path.to_path_buf(),
-                base_fingerprint: fingerprint.clone(),
-                max_length: config.max_length,
-            },
-            None => Description::linear(&mlp),
-        };
+        let description = described
+            .clone()
+            .unwrap_or_else(|| Description::linear(&mlp));
         model::describe(dir, &description)?;
-        Ok((temperature, fitted))
+        Ok((found, fitted))
     })?;
-    if let Some(ensemble) = &config.ensemble {
-        model::describe(ctx.dir(), &Description::Ensemble(ensemble.clone()))?;
-    }
     finish(config, &Outline::of(pairs), &fitted, ctx)
 }
 
@@ -194,26 +191,40 @@ fn member_seed(config: &RewardConfig, seed: u64, number: usize) -> u64 {
     }
 }
 
-fn members<T>(config: &RewardConfig, pairs: &Split<T>, seed: u64) -> Vec<Member> {
+fn members<T>(
+    config: &RewardConfig,
+    train: &TrainConfig,
+    pairs: &Split<T>,
+    seed: u64,
+) -> Vec<Member> {
     let of = config.members();
-    let member = |number| {
+    let mut members: Vec<Member> = Vec::new();
+    let mut steps = 0;
+    for number in 0..of {
         let seed = member_seed(config, seed, number);
         let pairs = match of {
             1 => (0..pairs.training.len()).collect(),
             _ => pairs.bootstrap(seed),
         };
-        Member {
+        let before = steps;
+        steps += planned_steps(train, pairs.len());
+        members.push(Member {
             number,
             of,
             seed,
             pairs,
-        }
-    };
-    (0..of).map(member).collect()
+            steps_before: before,
+            steps_of_all: 0,
+        });
+    }
+    for member in &mut members {
+        member.steps_of_all = steps;
+    }
+    members
 }
 
-/// A finished member, as its directory holds it.
-type Finished = (Option<f64>, Fitted);
+/// A finished member, as its directory holds it, and what its own logits say of their scale.
+type Finished = (Option<Temperature>, Fitted);
 
 /// Trains the members that no earlier attempt finished.
 fn each(
@@ -250,13 +261,24 @@ fn each(
     Ok(all)
 }
 
-/// Divides held-out logits by the temperature that fits them best, if that is asked for.
-fn calibrated(config: &RewardConfig, mut fitted: Fitted) -> Finished {
+/// Divides the held-out logits of a single model by the temperature that fits them best, if that is
+/// asked for. The members of an ensemble stay as they are: it has one temperature for all.
+fn calibrated(config: &RewardConfig, member: &Member, mut fitted: Fitted) -> Finished {
+    let found = match member.of {
+        1 => temperature(config, &fitted.logits),
+        _ => None,
+    };
+    cool(&mut fitted.logits, found.as_ref());
+    (found, fitted)
+}
+
+/// The temperature that fits held-out logits best, if it is asked for.
+fn temperature(config: &RewardConfig, held_out: &[[f32; 2]]) -> Option<Temperature> {
     if config.temperature_scaling != Some(true) {
-        return (None, fitted);
+        return None;
     }
     let (mut logits, mut labels) = (Vec::new(), Vec::new());
-    for [chosen, rejected] in fitted.logits.iter().map(|pair| pair.map(f64::from)) {
+    for [chosen, rejected] in held_out.iter().map(|pair| pair.map(f64::from)) {
         match config.objective {
             // Only differences mean anything to it.
             ObjectiveKind::BradleyTerry => {
@@ -269,14 +291,16 @@ fn calibrated(config: &RewardConfig, mut fitted: Fitted) -> Finished {
             }
         }
     }
-    let Some(Temperature::Fitted { temperature, .. }) = fit_temperature(&logits, &labels) else {
-        // The pairs say nothing of the scale.
-        return (None, fitted);
-    };
-    for logit in fitted.logits.iter_mut().flatten() {
-        *logit = (f64::from(*logit) / temperature) as f32;
+    fit_temperature(&logits, &labels)
+}
+
+/// Divides logits by a temperature; one that the pairs do not tell leaves them as they are.
+fn cool(logits: &mut [[f32; 2]], found: Option<&Temperature>) {
+    if let Some(Temperature::Fitted { temperature, .. }) = found {
+        for logit in logits.iter_mut().flatten() {
+            *logit = (f64::from(*logit) / temperature) as f32;
+        }
     }
-    (Some(temperature), fitted)
 }
 
 /// What a summary tells of the pairs.
@@ -284,6 +308,7 @@ struct Outline {
     training: usize,
     rows: Vec<[usize; 2]>,
     too_long: usize,
+    unpaired: usize,
 }
 
 impl Outline {
@@ -292,30 +317,46 @@ impl Outline {
             training: pairs.training.len(),
             rows: pairs.held_out.iter().map(|pair| pair.rows).collect(),
             too_long: pairs.too_long,
+            unpaired: pairs.unpaired,
         }
     }
 }
 
+/// Puts the members together, and writes what they make of the held-out pairs.
 fn finish(
     config: &RewardConfig,
     pairs: &Outline,
     members: &[Finished],
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let together = |pair: usize, side: usize| {
-        let logits: Vec<f32> = members.iter().map(|(_, m)| m.logits[pair][side]).collect();
-        match &config.ensemble {
-            Some(ensemble) => ensemble.aggregate(&logits),
-            None => (logits[0], 0.0),
+    let mut logits = members[0].1.logits.clone();
+    let mut found = members[0].0;
+    let mut spread = 0.0;
+    if let Some(ensemble) = &config.ensemble {
+        for (pair, logits) in logits.iter_mut().enumerate() {
+            for (side, logit) in logits.iter_mut().enumerate() {
+                let all: Vec<f32> = members.iter().map(|(_, m)| m.logits[pair][side]).collect();
+                let (one, apart) = ensemble.aggregate(&all);
+                *logit = one;
+                spread += f64::from(apart);
+            }
         }
-    };
-    let (mut logits, mut spread, mut right) = (Vec::new(), 0.0, 0);
+        found = temperature(config, &logits);
+        cool(&mut logits, found.as_ref());
+        let temperature = match found {
+            Some(Temperature::Fitted { temperature, .. }) => temperature,
+            _ => 1.0,
+        };
+        spread /= temperature;
+        let ensemble = ensemble.clone();
+        let description = Description::Ensemble {
+            ensemble,
+            temperature,
+        };
+        model::describe(ctx.dir(), &description)?;
+    }
     let mut writer = JsonlWriter::create(&ctx.dir().join(PREDICTIONS))?;
-    for (pair, &[chosen_row, rejected_row]) in pairs.rows.iter().enumerate() {
-        let ((chosen, a), (rejected, b)) = (together(pair, 0), together(pair, 1));
-        logits.extend([chosen, rejected].map(f64::from));
-        spread += f64::from(a + b) / 2.0;
-        right += usize::from(chosen > rejected);
+    for (&[chosen_row, rejected_row], &[chosen, rejected]) in pairs.rows.iter().zip(&logits) {
         writer.write(&Prediction {
             chosen_row,
             rejected_row,
@@ -324,29 +365,40 @@ fn finish(
         })?;
     }
     writer.finish()?;
-    let count = pairs.rows.len() as f64;
-    let labels = [true, false].repeat(pairs.rows.len());
-    let numbers: Vec<usize> = (0..pairs.rows.len()).flat_map(|pair| [pair; 2]).collect();
-    let mean =
-        |of: &dyn Fn(&Finished) -> f64| members.iter().map(of).sum::<f64>() / members.len() as f64;
+    let count = logits.len() as f64;
+    let right = logits
+        .iter()
+        .map(|[chosen, rejected]| match chosen.total_cmp(rejected) {
+            Ordering::Greater => 1.0,
+            Ordering::Equal => 0.5,
+            Ordering::Less => 0.0,
+        });
+    let right: f64 = right.sum();
+    let answers: Vec<f64> = logits
+        .iter()
+        .flatten()
+        .map(|logit| f64::from(*logit))
+        .collect();
+    let labels = [true, false].repeat(logits.len());
+    let numbers: Vec<usize> = (0..logits.len()).flat_map(|pair| [pair; 2]).collect();
+    let losses = members.iter().map(|(_, m)| m.eval_loss);
     let mut summary = serde_json::json!({
+        "objective": config.objective,
         "pairs": pairs.training,
-        "eval_pairs": pairs.rows.len(),
+        "eval_pairs": logits.len(),
         "dropped_too_long": pairs.too_long,
+        "dropped_unpaired": pairs.unpaired,
         "steps": members.iter().map(|(_, m)| m.steps).sum::<u64>(),
-        "eval_loss": mean(&|(_, m)| m.eval_loss),
-        "eval_accuracy": right as f64 / count,
-        "eval_auc": auc(&logits, &labels, &numbers).map(|auc| auc.auc),
+        // Of the members on their own, before any temperature.
+        "eval_loss": losses.sum::<f64>() / members.len() as f64,
+        "eval_accuracy": right / count,
+        "eval_auc": auc(&answers, &labels, &numbers).map(|auc| auc.auc),
     });
     if config.ensemble.is_some() {
-        summary["eval_spread"] = (spread / count).into();
+        summary["eval_spread"] = (spread / (2.0 * count)).into();
     }
-    if config.temperature_scaling == Some(true) {
-        let temperatures: Vec<_> = members
-            .iter()
-            .map(|(temperature, _)| *temperature)
-            .collect();
-        summary["temperatures"] = temperatures.into();
+    if let Some(found) = found {
+        summary["temperature"] = serde_json::json!(found);
     }
     ctx.write("summary.json", format!("{summary:#}\n").as_bytes())?;
     Ok(())

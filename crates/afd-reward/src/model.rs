@@ -7,7 +7,11 @@ use afd_data::{DialogueForm, TokenRow, Tokenizer, features};
 use afd_model::{CausalLm, DecoderConfig, Head, Mlp, Scorer, SequenceClassifier};
 use serde::{Deserialize, Serialize};
 
-use crate::{EnsembleConfig, Error, embed, objective::sequence, vectors};
+use crate::{
+    EnsembleConfig, Error, embed,
+    objective::{self, sequence},
+    vectors,
+};
 
 /// What a directory holds that is no Hugging Face sequence classifier.
 pub const DESCRIPTION: &str = "reward_model.json";
@@ -16,11 +20,14 @@ pub const DESCRIPTION: &str = "reward_model.json";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "architecture", rename_all = "snake_case")]
 pub(crate) enum Description {
+    /// A sequence classifier whose logit means something at every token of an answer.
+    TokenClassifier,
     /// A network on a model's embeddings.
     EmbeddingMlp {
         base_model_name_or_path: PathBuf,
         /// [`embed::fingerprint`] of that model.
         base_fingerprint: String,
+        dialogue_form: DialogueForm,
         max_length: usize,
     },
     /// A linear model on features of the answer.
@@ -29,7 +36,12 @@ pub(crate) enum Description {
         weights: Vec<(String, f32)>,
     },
     /// Members in directories of their own.
-    Ensemble(EnsembleConfig),
+    Ensemble {
+        #[serde(flatten)]
+        ensemble: EnsembleConfig,
+        /// What the logit that the members' become is divided by.
+        temperature: f64,
+    },
 }
 
 impl Description {
@@ -67,7 +79,7 @@ pub(crate) fn member_dir(number: usize) -> String {
 pub struct LoadOptions<'a> {
     /// Sequences run at a time.
     pub batch_size: usize,
-    /// How dialogues are written.
+    /// How dialogues are written, where the reward model does not say so itself.
     pub form: DialogueForm,
     /// The model whose embeddings it reads, where it is not where it was.
     pub base: Option<&'a Path>,
@@ -97,13 +109,25 @@ pub enum TruncationSide {
 /// A reward model that reads text.
 pub struct RewardModel {
     kind: Kind,
+    /// How the members' logits become one, and the temperature it is divided by; none of a single
+    /// model.
+    ensemble: Option<(EnsembleConfig, f64)>,
 }
 
+/// The members, or the only model.
 enum Kind {
-    Classifier(Text, Box<SequenceClassifier>),
-    Embedding(Text, Box<CausalLm>, Mlp),
-    Linear(Mlp),
-    Ensemble(EnsembleConfig, Vec<RewardModel>),
+    Classifiers {
+        text: Text,
+        models: Vec<SequenceClassifier>,
+        token_level: bool,
+    },
+    /// All read the embeddings of one model.
+    Embedding {
+        text: Text,
+        base: Box<CausalLm>,
+        heads: Vec<Mlp>,
+    },
+    Linear(Vec<Mlp>),
 }
 
 /// How texts become ids.
@@ -121,6 +145,9 @@ pub struct Scored {
     pub logits: Vec<f32>,
     /// Of an ensemble: how far its members are apart on each; empty otherwise.
     pub spread: Vec<f32>,
+    /// Of a single token-level discriminator: what each token of each answer adds to its logit; empty
+    /// otherwise.
+    pub token_rewards: Vec<Vec<f32>>,
     /// Tokens that were read.
     pub tokens: u64,
 }
@@ -137,75 +164,69 @@ impl RewardModel {
         options: &LoadOptions<'_>,
         placement: &Placement,
     ) -> Result<Self, Error> {
-        let path = dir.join(DESCRIPTION);
-        let kind = match path.exists() {
-            false => Self::classifier(dir, options, placement)?,
-            true => match description(&path)? {
-                Description::EmbeddingMlp {
-                    base_model_name_or_path,
-                    base_fingerprint,
-                    max_length,
-                } => {
-                    let base = options.base.unwrap_or(&base_model_name_or_path);
-                    if embed::fingerprint(base).ok().as_ref() != Some(&base_fingerprint) {
-                        return Err(Error::OtherBase {
-                            path,
-                            base: base.into(),
-                            expected: base_model_name_or_path.display().to_string(),
-                        });
-                    }
-                    let lm = CausalLm::load(base, placement)?;
-                    let text = Text::open(base, lm.config(), options)?.at_most(max_length);
-                    let mlp = Mlp::load(dir, placement)?;
-                    if mlp.width() != lm.config().hidden_size {
-                        return Err(Error::RewardModelFile {
-                            path,
-                            problem: format!(
-                                "the network reads {} numbers, and its base has {}; train it again",
-                                mlp.width(),
-                                lm.config().hidden_size
-                            ),
-                        });
-                    }
-                    Kind::Embedding(text, Box::new(lm), mlp)
-                }
-                Description::Linear { .. } => {
-                    let mlp = Mlp::load(dir, placement)?;
-                    if mlp.width() != features::NAMES.len() {
-                        return Err(Error::RewardModelFile {
-                            path,
-                            problem: format!(
-                                "the model reads {} features, and there are {}; train it again",
-                                mlp.width(),
-                                features::NAMES.len()
-                            ),
-                        });
-                    }
-                    Kind::Linear(mlp)
-                }
-                Description::Ensemble(config) => {
-                    let members = (0..config.num_members)
-                        .map(|number| Self::load(&dir.join(member_dir(number)), options, placement))
-                        .collect::<Result<_, _>>()?;
-                    Kind::Ensemble(config, members)
-                }
-            },
+        let (dirs, ensemble) = match description(dir)? {
+            Some(Description::Ensemble {
+                ensemble,
+                temperature,
+            }) => {
+                let members = (0..ensemble.num_members).map(|number| dir.join(member_dir(number)));
+                (members.collect(), Some((ensemble, temperature)))
+            }
+            _ => (vec![dir.to_owned()], None),
         };
-        Ok(Self { kind })
-    }
-
-    fn classifier(
-        dir: &Path,
-        options: &LoadOptions<'_>,
-        placement: &Placement,
-    ) -> Result<Kind, Error> {
-        if let (_, Head::LanguageModel) = DecoderConfig::load(dir)? {
-            // It would load, with a score head drawn at random.
-            return Err(Error::NoRewardModel { path: dir.into() });
-        }
-        let model = SequenceClassifier::load(dir, 0, placement)?;
-        let text = Text::open(dir, model.model.config(), options)?;
-        Ok(Kind::Classifier(text, Box::new(model)))
+        let heads = || {
+            dirs.iter()
+                .map(|dir| Mlp::load(dir, placement))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let kind = match description(&dirs[0])? {
+            described @ (None | Some(Description::TokenClassifier)) => {
+                let models = dirs.iter().map(|dir| classifier(dir, placement));
+                let models = models.collect::<Result<Vec<_>, _>>()?;
+                let shape = models[0].model.config();
+                Kind::Classifiers {
+                    text: Text::open(&dirs[0], shape, options.form, options)?,
+                    models,
+                    token_level: described.is_some(),
+                }
+            }
+            Some(Description::EmbeddingMlp {
+                base_model_name_or_path: named,
+                base_fingerprint,
+                dialogue_form,
+                max_length,
+            }) => {
+                let base = options.base.unwrap_or(&named);
+                if embed::fingerprint(base).ok() != Some(base_fingerprint) {
+                    return Err(Error::OtherBase {
+                        path: dir.join(DESCRIPTION),
+                        base: base.into(),
+                        expected: named.display().to_string(),
+                    });
+                }
+                let lm = CausalLm::load(base, placement)?;
+                let text = Text::open(base, lm.config(), dialogue_form, options)?;
+                let (heads, width) = (heads()?, lm.config().hidden_size);
+                fits(dir, &heads, width, "numbers of its base's embeddings")?;
+                Kind::Embedding {
+                    text: text.at_most(max_length),
+                    base: Box::new(lm),
+                    heads,
+                }
+            }
+            Some(Description::Linear { .. }) => {
+                let heads = heads()?;
+                fits(dir, &heads, features::NAMES.len(), "features")?;
+                Kind::Linear(heads)
+            }
+            Some(Description::Ensemble { .. }) => {
+                return Err(Error::RewardModelFile {
+                    path: dirs[0].join(DESCRIPTION),
+                    problem: "is an ensemble within an ensemble, which nothing writes".into(),
+                });
+            }
+        };
+        Ok(Self { kind, ensemble })
     }
 
     /// One logit per `(prompt, completion)`.
@@ -216,62 +237,115 @@ impl RewardModel {
     /// When a text cannot be tokenised or exceeds the model's context, or the model answers
     /// NaN.
     pub fn score(&self, pairs: &[(&str, &str)]) -> Result<Scored, Error> {
-        let (logits, tokens) = match &self.kind {
-            Kind::Classifier(text, model) => {
+        let mut token_rewards = Vec::new();
+        let (members, tokens): (Vec<Vec<f32>>, u64) = match &self.kind {
+            Kind::Classifiers {
+                text,
+                models,
+                token_level,
+            } => {
                 let rows = text.rows(pairs)?;
                 let sequences: Vec<_> = rows.iter().map(sequence).collect();
-                (model.score_all(&sequences, text.batch_size)?, tokens(&rows))
+                let count = models.len() as u64 * tokens(&rows);
+                if let (true, [only]) = (*token_level, &models[..]) {
+                    let by_token = only.score_tokens(&sequences, text.batch_size)?;
+                    token_rewards = by_token
+                        .iter()
+                        .map(|logits| objective::token_rewards(logits))
+                        .collect();
+                    let last = by_token
+                        .iter()
+                        .map(|logits| logits.last().copied().unwrap_or(0.0));
+                    (vec![last.collect()], count)
+                } else {
+                    let each = models
+                        .iter()
+                        .map(|model| model.score_all(&sequences, text.batch_size));
+                    (each.collect::<Result<_, _>>()?, count)
+                }
             }
-            Kind::Embedding(text, lm, mlp) => {
+            Kind::Embedding { text, base, heads } => {
                 let rows = text.rows(pairs)?;
                 let sequences: Vec<_> = rows.iter().map(sequence).collect();
-                let embeddings = lm.model.embed_all(&sequences, text.batch_size)?;
-                let vectors: Vec<&[f32]> = embeddings.iter().map(Vec::as_slice).collect();
-                (mlp.score_all(&vectors, pairs.len())?, tokens(&rows))
+                let embeddings = base.model.embed_all(&sequences, text.batch_size)?;
+                (by_heads(heads, &embeddings)?, tokens(&rows))
             }
-            Kind::Linear(mlp) => {
+            Kind::Linear(heads) => {
                 let vectors: Vec<Vec<f32>> = pairs
                     .iter()
                     .map(|(_, answer)| vectors::features(answer))
                     .collect();
-                let vectors: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
-                (mlp.score_all(&vectors, pairs.len())?, 0)
+                (by_heads(heads, &vectors)?, 0)
             }
-            Kind::Ensemble(config, members) => return together(config, members, pairs),
         };
+        let (logits, spread) = self.together(members, pairs.len());
         Ok(Scored {
             logits,
-            spread: Vec::new(),
+            spread,
+            token_rewards,
             tokens,
         })
     }
+
+    /// The members' logits of `count` answers as one, and how far they are apart.
+    fn together(&self, mut members: Vec<Vec<f32>>, count: usize) -> (Vec<f32>, Vec<f32>) {
+        let Some((ensemble, temperature)) = &self.ensemble else {
+            return (members.pop().unwrap_or_default(), Vec::new());
+        };
+        let each = (0..count).map(|pair| {
+            let logits: Vec<f32> = members.iter().map(|logits| logits[pair]).collect();
+            let (one, apart) = ensemble.aggregate(&logits);
+            let cooled = |value: f32| (f64::from(value) / temperature) as f32;
+            (cooled(one), cooled(apart))
+        });
+        each.unzip()
+    }
 }
 
-fn together(
-    config: &EnsembleConfig,
-    members: &[RewardModel],
-    pairs: &[(&str, &str)],
-) -> Result<Scored, Error> {
-    let all = members.iter().map(|member| member.score(pairs));
-    let all = all.collect::<Result<Vec<_>, _>>()?;
-    let each = (0..pairs.len()).map(|pair| {
-        let logits: Vec<f32> = all.iter().map(|scored| scored.logits[pair]).collect();
-        config.aggregate(&logits)
-    });
-    let (logits, spread) = each.unzip();
-    Ok(Scored {
-        logits,
-        spread,
-        tokens: all.iter().map(|scored| scored.tokens).sum(),
-    })
+/// A sequence classifier of one label.
+fn classifier(dir: &Path, placement: &Placement) -> Result<SequenceClassifier, Error> {
+    if let (_, Head::LanguageModel) = DecoderConfig::load(dir)? {
+        // It would load, with a score head drawn at random.
+        return Err(Error::NoRewardModel { path: dir.into() });
+    }
+    Ok(SequenceClassifier::load(dir, 0, placement)?)
 }
 
-fn description(path: &Path) -> Result<Description, Error> {
-    let text = afd_stage::fs::read_to_string(path)?;
-    serde_json::from_str(&text).map_err(|error| Error::RewardModelFile {
-        path: path.into(),
+/// Refuses heads that read another number of inputs than there are.
+fn fits(dir: &Path, heads: &[Mlp], width: usize, what: &str) -> Result<(), Error> {
+    match heads.iter().find(|head| head.width() != width) {
+        None => Ok(()),
+        Some(head) => Err(Error::RewardModelFile {
+            path: dir.join(DESCRIPTION),
+            problem: format!(
+                "the model reads {} {what}, and there are {width}; train it again",
+                head.width()
+            ),
+        }),
+    }
+}
+
+/// Each head's logits of some vectors.
+fn by_heads(heads: &[Mlp], vectors: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, Error> {
+    let vectors: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
+    let each = heads
+        .iter()
+        .map(|head| head.score_all(&vectors, vectors.len()));
+    Ok(each.collect::<Result<_, _>>()?)
+}
+
+/// The description in a directory; none of a plain sequence classifier.
+fn description(dir: &Path) -> Result<Option<Description>, Error> {
+    let path = dir.join(DESCRIPTION);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = afd_stage::fs::read_to_string(&path)?;
+    let described = serde_json::from_str(&text).map_err(|error| Error::RewardModelFile {
+        path,
         problem: format!("no description of a reward model: {error}"),
-    })
+    })?;
+    Ok(Some(described))
 }
 
 fn tokens(rows: &[TokenRow]) -> u64 {
@@ -279,8 +353,13 @@ fn tokens(rows: &[TokenRow]) -> u64 {
 }
 
 impl Text {
-    fn open(dir: &Path, shape: &DecoderConfig, options: &LoadOptions<'_>) -> Result<Self, Error> {
-        let tokenizer = Tokenizer::open(dir, options.form)?;
+    fn open(
+        dir: &Path,
+        shape: &DecoderConfig,
+        form: DialogueForm,
+        options: &LoadOptions<'_>,
+    ) -> Result<Self, Error> {
+        let tokenizer = Tokenizer::open(dir, form)?;
         shape.check_vocabulary(tokenizer.vocab_size())?;
         Ok(Self {
             tokenizer,

@@ -39,12 +39,18 @@ pub fn run(
             .iter()
             .map(|a| (a.prompt.as_str(), a.completion.as_str()))
             .collect();
-        let scored = model.score(&pairs)?;
+        let scored = model.score(&pairs).map_err(|error| match error {
+            Error::TooLong { number, context } => Error::TooLong {
+                number: varies.answers + number,
+                context,
+            },
+            error => error,
+        })?;
         varies.see(answers, &scored.logits);
         Ok(Rewards {
             scores: scored.logits,
             spread: scored.spread,
-            token_rewards: Vec::new(),
+            token_rewards: scored.token_rewards,
             tokens: scored.tokens,
         })
     })?;
@@ -81,11 +87,14 @@ pub(crate) fn write_scores(
         let mut counts: Vec<usize> = Vec::new();
         while let Some(next) = samples.peek() {
             // Index 0 begins a prompt, even should it be the same text again.
-            let begins = next.as_ref().is_ok_and(|sample| sample.index == 0);
+            let begins = next.as_ref().is_ok_and(|sample| {
+                let last = answers.last();
+                sample.index == 0 || last.is_none_or(|last| last.prompt != sample.prompt)
+            });
             if begins && counts.len() == PROMPTS_AT_A_TIME {
                 break;
             }
-            if begins || counts.is_empty() {
+            if begins {
                 counts.push(0);
             }
             if let (Some(sample), Some(count)) = (samples.next().transpose()?, counts.last_mut()) {

@@ -57,8 +57,12 @@ impl PairLogits<Mlp> for VectorObjective<'_> {
         )
     }
 
-    fn lengths(&self) -> Vec<usize> {
-        vec![1; self.pairs.len()]
+    fn lengths(&self) -> Option<Vec<usize>> {
+        None
+    }
+
+    fn len(&self) -> usize {
+        self.pairs.len()
     }
 }
 

@@ -17,7 +17,8 @@ pub struct SftConfig {
     /// Put examples of similar length into one batch, which saves padding.
     pub group_by_length: bool,
     /// Keep the policy as it is when these shares of the training are behind, such as `[0.5]`: a
-    /// reference for the closed-form reward.
+    /// reference for the closed-form reward. Shares are of the planned steps; with
+    /// `load_best_model_at_end` the policy itself may be from before one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub snapshots: Vec<f64>,
     /// Train adapters on a frozen model; without it, every weight.

@@ -91,13 +91,13 @@ impl Fault {
 pub(crate) fn lower(stage: &str, config: &Config) -> String {
     let group = stage.split('/').next().unwrap_or(stage);
     match group {
-        "sft" => lower_training("sft", &config.sft.1, config.sft.0.max_length),
+        "sft" | "sft-without" => lower_training("sft", &config.sft.1, config.sft.0.max_length),
         "reward" => lower_training("reward", &config.reward.1, config.reward.0.max_length),
         "samples" => format!(
             "lower sample.generation_batch_size (now {}) or sample.max_completion_length (now {})",
             config.sample.generation_batch_size, config.sample.max_completion_length
         ),
-        "scores" | "eval" => format!(
+        "scores" | "embeddings" | "diagnostics" | "eval" => format!(
             "lower reward.per_device_eval_batch_size (now {})",
             config.reward.1.per_device_eval_batch_size
         ),

@@ -107,12 +107,10 @@ fn stages(
                 .map(|(_, scores)| scores)
         };
         if let (Some(own), Some(closed_form)) = (by(name), by(afd_eval::CLOSED_FORM)) {
-            let (learned, policies) = ((pairs, model), (&initial, &sft));
-            let on = (&test_sft, own, closed_form);
-            diagnostics.push((
-                name.clone(),
-                stages.diagnostics(name, learned, policies, on)?,
-            ));
+            let (learned, policies) = ((pairs, model), Some((&initial, &sft)));
+            let scored = Some((&test_sft, own, closed_form));
+            let found = stages.diagnostics(name, learned, policies, scored)?;
+            diagnostics.push((name.clone(), found));
         }
     }
     stages.best_of_n(&scores, &test_sft)?;

@@ -15,7 +15,7 @@ use afd_reward::{
     pairs::{self, FOLDS, PairInputs, Share},
     score,
 };
-use afd_sft::{SftInputs, snapshot_dir};
+use afd_sft::{SftConfig, SftInputs, snapshot_dir};
 use afd_stage::{Artifact, RunDir, StageContext, source_artifact};
 
 use crate::{
@@ -76,7 +76,7 @@ impl Stages<'_> {
     /// The fine-tuned policy.
     pub(crate) fn sft(&self, initial: &Artifact, data: &Artifact) -> Result<Artifact, Stopped> {
         let demonstrations = data.file("sft.jsonl");
-        self.fine_tuned("sft", initial, &demonstrations, &[data])
+        self.fine_tuned("sft", &self.config.sft.0, initial, &demonstrations, &[data])
     }
 
     /// The demonstrations in two halves.
@@ -96,17 +96,23 @@ impl Stages<'_> {
     ) -> Result<Artifact, Stopped> {
         let demonstrations = folds.file(FOLDS[1 - fold]);
         let name = format!("sft-without/fold-{fold}");
-        self.fine_tuned(&name, initial, &demonstrations, &[data, folds])
+        // Nobody refers to it half-way.
+        let sft = SftConfig {
+            snapshots: Vec::new(),
+            ..self.config.sft.0.clone()
+        };
+        self.fine_tuned(&name, &sft, initial, &demonstrations, &[data, folds])
     }
 
     fn fine_tuned(
         &self,
         name: &str,
+        sft: &SftConfig,
         initial: &Artifact,
         demonstrations: &Path,
         data: &[&Artifact],
     ) -> Result<Artifact, Stopped> {
-        let (sft, train) = &self.config.sft;
+        let train = &self.config.sft.1;
         // Training holds f32 weights whatever `precision.params` says, but for frozen ones.
         let model = &self.config.model;
         let saved = (model.save_dtype, &model.max_shard_size);
@@ -338,34 +344,41 @@ impl Stages<'_> {
         &self,
         name: &str,
         (pairs, reward_model): (&Artifact, &Artifact),
-        (initial, sft): (&Artifact, &Artifact),
-        (samples, scores, closed_form): (&Artifact, &Artifact, &Artifact),
+        policies: Option<(&Artifact, &Artifact)>,
+        scored: Option<(&Artifact, &Artifact, &Artifact)>,
     ) -> Result<Artifact, Stopped> {
         let batch = self.batch();
         let key = (batch, self.config.precision, self.form());
         let name = format!("diagnostics/{name}");
-        let inputs = [
-            pairs,
-            reward_model,
-            initial,
-            sft,
-            samples,
-            scores,
-            closed_form,
-        ];
+        let mut inputs = vec![pairs, reward_model];
+        inputs.extend(policies.iter().flat_map(|(initial, sft)| [*initial, *sft]));
+        inputs.extend(
+            scored
+                .iter()
+                .flat_map(|(samples, own, other)| [*samples, *own, *other]),
+        );
         self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
+            let scored = scored.map(|(samples, scores, closed_form)| {
+                [
+                    samples.file(sample::SAMPLES),
+                    scores.file(score::SCORES),
+                    closed_form.file(score::SCORES),
+                ]
+            });
             let inputs = DiagnosticsInputs {
                 pairs: &pairs.file(pairs::PAIRS),
                 reward_model: reward_model.path(),
-                policies: Some(Policies {
+                policies: policies.map(|(initial, sft)| Policies {
                     initial: initial.path(),
                     sft: sft.path(),
                 }),
-                samples: Some(Samples {
-                    samples: &samples.file(sample::SAMPLES),
-                    scores: &scores.file(score::SCORES),
-                    closed_form: &closed_form.file(score::SCORES),
-                }),
+                samples: scored
+                    .as_ref()
+                    .map(|[samples, scores, closed_form]| Samples {
+                        samples,
+                        scores,
+                        closed_form,
+                    }),
             };
             diagnostics::run(&inputs, batch, self.form(), self.placement, ctx)
         })
@@ -377,12 +390,13 @@ impl Stages<'_> {
         scores: &Named,
         samples: &Artifact,
     ) -> Result<Artifact, Stopped> {
-        let key = &self.config.best_of_n;
+        let config = &self.config.best_of_n;
+        let key = (config, names(scores));
         let inputs: Vec<&Artifact> = scores.iter().map(|(_, s)| s).chain([samples]).collect();
         self.steps
-            .stage(self.run, "policy/best-of-n", key, &inputs, |ctx| {
+            .stage(self.run, "policy/best-of-n", &key, &inputs, |ctx| {
                 let samples = samples.file(sample::SAMPLES);
-                best_of_n::run(key, &samples, &files(scores, score::SCORES), ctx)
+                best_of_n::run(config, &samples, &files(scores, score::SCORES), ctx)
             })
     }
 
@@ -405,7 +419,8 @@ impl Stages<'_> {
         let scoring = golden
             .as_ref()
             .map(|_| (batch, config.precision, self.form()));
-        let key = (&config.eval, name, scoring);
+        let rankers = (names(scores), names(diagnostics));
+        let key = (&config.eval, name, scoring, rankers);
         self.steps.stage(self.run, "eval", &key, &inputs, |ctx| {
             let mut environments = self.steps.environments();
             environments.push(("eval".to_owned(), ctx.environment().map(str::to_owned)));
@@ -449,6 +464,11 @@ impl Stages<'_> {
     fn batch(&self) -> usize {
         self.config.reward.1.per_device_eval_batch_size
     }
+}
+
+/// The names alone: they are the configuration's, and reports hold them.
+fn names(artifacts: &Named) -> Vec<&str> {
+    artifacts.iter().map(|(name, _)| name.as_str()).collect()
 }
 
 /// The file called `name` of each artefact.

@@ -1,6 +1,9 @@
 //! The answers that a reward model did not learn from, with its logits of them, among all others.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+};
 
 use afd_backend::Placement;
 use afd_data::{
@@ -26,6 +29,10 @@ pub(super) struct HeldOut {
     texts: Vec<(String, String)>,
     /// Which of all answers it is.
     pub(super) places: Vec<usize>,
+    /// Whether only differences between a pair's logits mean anything.
+    paired: bool,
+    /// Who wrote the sides of the pairs: chosen, rejected.
+    pub(super) sources: BTreeSet<(String, String)>,
     pub(super) all: Shallow,
 }
 
@@ -39,8 +46,9 @@ pub(super) struct Shallow {
 }
 
 impl HeldOut {
-    /// Reads pairs and predictions.
-    pub(super) fn read(pairs: &Path, predictions: &Path) -> Result<Self, Error> {
+    /// Reads pairs and predictions. Of a `paired` objective an answer's logit is from here on its lead
+    /// over the other answer: a constant of the prompt, which the objective leaves free, is no merit.
+    pub(super) fn read(pairs: &Path, predictions: &Path, paired: bool) -> Result<Self, Error> {
         // Logit by row and side.
         let mut logits: HashMap<(usize, bool), f32> = HashMap::new();
         for prediction in JsonlReader::<Prediction>::open(predictions)? {
@@ -54,12 +62,16 @@ impl HeldOut {
             prompts: Vec::new(),
             texts: Vec::new(),
             places: Vec::new(),
+            paired,
+            sources: BTreeSet::new(),
             all: Shallow::default(),
         };
         let mut numbers: HashMap<String, usize> = HashMap::new();
         for (row, pair) in JsonlReader::<PreferenceRow>::open(pairs)?.enumerate() {
             let pair = pair?;
             let rejected_prompt = pair.rejected_prompt().to_owned();
+            let sources = (pair.chosen_source, pair.rejected_source);
+            held_out.sources.insert(sources);
             for (prompt, answer, label) in [
                 (pair.prompt, pair.chosen, true),
                 (rejected_prompt, pair.rejected, false),
@@ -80,7 +92,25 @@ impl HeldOut {
                 }
             }
         }
+        held_out.logits = held_out.read_as(held_out.logits.clone());
         Ok(held_out)
+    }
+
+    /// A reader's logits of the held-out answers as they are to be compared.
+    pub(super) fn read_as(&self, mut logits: Vec<f64>) -> Vec<f64> {
+        if self.paired {
+            // A pair's answers follow one another.
+            for pair in logits.chunks_exact_mut(2) {
+                let lead = pair[0] - pair[1];
+                pair.copy_from_slice(&[lead, -lead]);
+            }
+        }
+        logits
+    }
+
+    /// Whether the pairs, or some of them, say which answer is preferred, not who wrote it.
+    pub(super) fn of_preferences(&self) -> bool {
+        self.sources.iter().any(|(chosen, _)| chosen == "chosen")
     }
 
     /// Share of pairs in the right order. A pair's answers follow one another.
@@ -99,7 +129,7 @@ impl HeldOut {
     }
 
     /// `log π_SFT − log π_0` of each held-out answer as the reward model reads it: tokenised anew,
-    /// the end token appended.
+    /// the end token appended. None if an answer exceeds the policies' context.
     pub(super) fn closed_form(
         &self,
         policies: &Policies<'_>,
@@ -107,26 +137,29 @@ impl HeldOut {
         form: DialogueForm,
         placement: &Placement,
         ctx: &StageContext,
-    ) -> Result<Vec<f64>, Error> {
+    ) -> Result<Option<Vec<f64>>, Error> {
         let tokenizer = Tokenizer::open(policies.initial, form)?;
+        let initial = CausalLm::load(policies.initial, placement)?;
+        let context = initial.config().context();
         let mut rows = Vec::new();
         for (prompt, answer) in &self.texts {
-            let row = TokenRow::example(&tokenizer, prompt, answer, usize::MAX)?;
-            rows.extend(row);
+            match TokenRow::example(&tokenizer, prompt, answer, context)? {
+                Some(row) => rows.push(row),
+                None => return Ok(None),
+            }
         }
         let sequences: Vec<Sequence<'_>> = rows.iter().map(sequence).collect();
-        let sums = |dir: &Path| -> Result<Vec<f64>, Error> {
-            let model = CausalLm::load(dir, placement)?;
+        let sums = |model: CausalLm| -> Result<Vec<f64>, Error> {
             let each = model.score_log_probs(&sequences, batch_size)?;
             let sum = |tokens: &Vec<f32>| tokens.iter().map(|v| f64::from(*v)).sum();
             Ok(each.iter().map(sum).collect())
         };
-        let (initial, sft) = (sums(policies.initial)?, sums(policies.sft)?);
+        let (initial, sft) = (
+            sums(initial)?,
+            sums(CausalLm::load(policies.sft, placement)?)?,
+        );
         ctx.add_tokens(2 * rows.iter().map(|row| row.ids.len() as u64).sum::<u64>());
-        Ok(sft
-            .iter()
-            .zip(&initial)
-            .map(|(sft, initial)| sft - initial)
-            .collect())
+        let ratios = sft.iter().zip(&initial).map(|(sft, initial)| sft - initial);
+        Ok(Some(self.read_as(ratios.collect())))
     }
 }

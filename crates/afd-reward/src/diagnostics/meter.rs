@@ -44,8 +44,8 @@ impl Meter {
 }
 
 /// Logistic regressions on the answers' length, format, all readable features, and words and pairs
-/// of words. Each judges an answer by a fit on the pairs of other prompts, of which it has at least
-/// as many as the model had.
+/// of words. Each judges an answer by a fit on four fifths of the prompts, its own not among them,
+/// about as many as the model had.
 pub(super) fn shallow(held_out: &HeldOut, seed: u64) -> Vec<Meter> {
     let all = &held_out.all;
     let folds = Folds { count: FOLDS, seed };
@@ -70,7 +70,8 @@ pub(super) fn shallow(held_out: &HeldOut, seed: u64) -> Vec<Meter> {
     ];
     let meter = |(reader, logits): (&str, Option<Vec<f64>>)| {
         let logits = logits?;
-        let logits: Vec<f64> = held_out.places.iter().map(|&place| logits[place]).collect();
+        let logits = held_out.places.iter().map(|&place| logits[place]).collect();
+        let logits = held_out.read_as(logits);
         Meter::of(reader, &logits, held_out)
     };
     readers.into_iter().filter_map(meter).collect()

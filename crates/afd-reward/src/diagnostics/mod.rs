@@ -14,7 +14,7 @@ use afd_stage::StageContext;
 use afd_stats::{Auc, Calibration, Line, Temperature, auc, calibration, fit_temperature, line};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, learn::PREDICTIONS};
+use crate::{Error, ObjectiveKind, learn::PREDICTIONS};
 use held_out::HeldOut;
 pub use meter::Meter;
 pub use on_samples::OnSamples;
@@ -92,7 +92,10 @@ pub struct Diagnostics {
 /// Writes [`DIAGNOSTICS`] and [`DIAGRAM`], and `summary.json`: the reward model's own with the meter
 /// and the warnings.
 ///
-/// Nothing is chosen by what is found here, and no golden reward is looked at.
+/// Nothing is chosen by what is found here, and no golden reward is looked at. With
+/// `pairs.prompts = "sft"` or `"cross_fitted"` the fine-tuned policy has seen the demonstrations among
+/// the pairs, which flatters the closed form. To Bradley–Terry, logits mean something as differences
+/// alone: there an answer's logit is its lead over the other answer throughout.
 ///
 /// # Errors
 /// On unreadable inputs, or files that do not belong together.
@@ -104,14 +107,21 @@ pub fn run(
     ctx: &StageContext,
 ) -> Result<(), Error> {
     let predictions = inputs.reward_model.join(PREDICTIONS);
-    let held_out = HeldOut::read(inputs.pairs, &predictions)?;
+    let path = inputs.reward_model.join("summary.json");
+    let summary = afd_stage::fs::read_to_string(&path)?;
+    let mut summary: serde_json::Value =
+        serde_json::from_str(&summary).map_err(|error| afd_data::Error::json(&path, 1, &error))?;
+    let paired = summary["objective"] == serde_json::json!(ObjectiveKind::BradleyTerry);
+    let held_out = HeldOut::read(inputs.pairs, &predictions, paired)?;
     let logits = &held_out.logits;
     let mut meter = meter::shallow(&held_out, ctx.seed());
     let mut calibration_slope = None;
     if let Some(policies) = inputs.policies {
         let closed_form = held_out.closed_form(&policies, batch_size, form, placement, ctx)?;
-        calibration_slope = line(&closed_form, logits);
-        meter.extend(Meter::of(meter::CLOSED_FORM, &closed_form, &held_out));
+        if let Some(closed_form) = closed_form {
+            calibration_slope = line(&closed_form, logits);
+            meter.extend(Meter::of(meter::CLOSED_FORM, &closed_form, &held_out));
+        }
     }
     let on_samples = inputs
         .samples
@@ -133,15 +143,11 @@ pub fn run(
         on_samples,
         warnings: Vec::new(),
     };
-    found.warnings = warning::warnings(&found);
+    found.warnings = warning::warnings(&found, held_out.of_preferences());
     let json = serde_json::to_string_pretty(&found)
         .map_err(|error| afd_data::Error::json(&ctx.dir().join(DIAGNOSTICS), 1, &error))?;
     ctx.write(DIAGNOSTICS, format!("{json}\n").as_bytes())?;
     ctx.write(DIAGRAM, diagram::reliability(&found.calibration).as_bytes())?;
-    let path = inputs.reward_model.join("summary.json");
-    let summary = afd_stage::fs::read_to_string(&path)?;
-    let mut summary: serde_json::Value =
-        serde_json::from_str(&summary).map_err(|error| afd_data::Error::json(&path, 1, &error))?;
     let auc_of = |reader: &str| {
         found
             .meter

@@ -1,6 +1,6 @@
 //! A reward among the fine-tuned policy's own answers to a prompt, which is where it chooses.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use afd_data::{
     features::{self, NAMES},
@@ -19,7 +19,7 @@ pub struct OnSamples {
     pub answers: usize,
     /// Standard deviation of the reward within a prompt, in its own units.
     pub sd_within: f64,
-    /// Share of the pairs of answers to a prompt with equal rewards.
+    /// Share of the pairs of different answers to a prompt with equal rewards.
     pub ties: f64,
     /// Rank correlation with the number of tokens.
     pub length: Option<f64>,
@@ -41,14 +41,25 @@ impl OnSamples {
         // Features by name, then by prompt and answer, as all of these are.
         let mut features = vec![Vec::<Vec<f64>>::new(); NAMES.len()];
         let mut lengths: Vec<Vec<f64>> = Vec::new();
+        // Rewards of each prompt's answers, of equal ones the first's.
+        let mut different: Vec<Vec<f64>> = Vec::new();
+        let mut seen: BTreeSet<String> = BTreeSet::new();
         for sample in JsonlReader::<Sample>::open(files.samples)? {
             let sample = sample?;
             if sample.index == 0 || lengths.is_empty() {
                 lengths.push(Vec::new());
+                different.push(Vec::new());
+                seen.clear();
                 features.iter_mut().for_each(|all| all.push(Vec::new()));
             }
             let values = features::readable(&sample.completion);
             let last = lengths.len() - 1;
+            let score = scores
+                .get(last)
+                .and_then(|scores| scores.get(lengths[last].len()));
+            if let Some(score) = score.filter(|_| seen.insert(sample.completion)) {
+                different[last].push(*score);
+            }
             lengths[last].push(sample.completion_ids.len() as f64);
             for (all, value) in features.iter_mut().zip(values) {
                 all[last].push(value);
@@ -60,7 +71,7 @@ impl OnSamples {
         Ok(Self {
             answers: scores.iter().map(Vec::len).sum(),
             sd_within: sd_within(&scores),
-            ties: ties_within(&scores).unwrap_or(0.0),
+            ties: ties_within(&different).unwrap_or(0.0),
             length: spearman_within(&lengths, &scores),
             features: named.collect(),
             closed_form_pearson: pearson_within(&closed_form, &scores),

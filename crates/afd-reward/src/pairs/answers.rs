@@ -37,11 +37,16 @@ struct Row {
 }
 
 impl Row {
+    /// Prompt and answer. A preference counts with both of its sides or not at all, so that the k-th
+    /// of one side to a prompt is of the same row as the k-th of the other.
     fn answer(self, field: Field) -> (String, Option<String>) {
+        let empty = |side: &Option<String>| side.as_ref().is_none_or(|text| text.trim().is_empty());
+        let torn = empty(&self.chosen) || empty(&self.rejected);
         let answer = match field {
             Field::Completion => self.completion,
-            Field::Chosen => self.chosen,
-            Field::Rejected => self.rejected,
+            Field::Chosen if !torn => self.chosen,
+            Field::Rejected if !torn => self.rejected,
+            Field::Chosen | Field::Rejected => None,
         };
         (self.prompt, answer)
     }

@@ -24,7 +24,7 @@ pub struct Share {
 /// `summary.json` counts the rows of each file.
 ///
 /// # Errors
-/// [`Error::EmptyClass`] when a file holds no rows, [`Error::NoPairs`] when the shares leave none.
+/// [`Error::EmptyClass`] when a file holds no rows.
 ///
 /// # Panics
 /// When a weight is not above 0.
@@ -60,12 +60,6 @@ pub fn mix(shares: &[Share], ctx: &StageContext) -> Result<(), Error> {
         }
         written[next] += 1;
     }
-    if writer.rows() == 0 {
-        return Err(Error::NoPairs {
-            chosen: "a mixture".into(),
-            rejected: "its shares".into(),
-        });
-    }
     let summary = serde_json::json!({
         "pairs": writer.finish()?,
         "pairs_of_each": takes,
@@ -79,7 +73,8 @@ pub fn mix(shares: &[Share], ctx: &StageContext) -> Result<(), Error> {
 fn takes(counts: &[u64], weights: &[f64]) -> Vec<u64> {
     let limits = counts.iter().zip(weights).map(|(&n, w)| n as f64 / w);
     let size = limits.fold(f64::INFINITY, f64::min);
-    let take = |(&n, w): (&u64, &f64)| ((w * size).round() as u64).min(n);
+    // A part too small for a whole row has one all the same: it was asked for.
+    let take = |(&n, w): (&u64, &f64)| ((w * size).round() as u64).clamp(1, n);
     counts.iter().zip(weights).map(take).collect()
 }
 

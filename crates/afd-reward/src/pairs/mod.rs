@@ -27,7 +27,8 @@ pub struct PairsConfig {
     pub sources: Vec<PairSource>,
     /// Whose prompts the policies' answers are to.
     pub prompts: Prompts,
-    /// Whether both answers of a pair are to one prompt. If not, no prompt is on both sides.
+    /// Whether both answers of a pair are to one prompt, as preferences always are. If not, no prompt
+    /// is on both sides.
     pub matched: bool,
     /// Further reward models by name, each of several sources' pairs: their shares.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -216,6 +217,8 @@ pub fn run(
 ) -> Result<(), Error> {
     let (chosen, rejected) = source.sides();
     let sides = (inputs.answerer(chosen), inputs.answerer(rejected));
+    // What people prefer, they prefer to another answer to the same prompt.
+    let matched = matched || source == PairSource::Preference;
     write_pairs(&sides.0, &sides.1, matched, ctx)
 }
 
@@ -229,7 +232,7 @@ pub fn run(
 ///
 /// Pairs of equal text stay: to binary cross-entropy they say that neither side is likelier. Empty
 /// answers hold nothing to read and are left out; `summary.json` counts them, and states the
-/// balance of the classes. Answers stay on disk: memory holds 8 bytes of each.
+/// balance of the classes. Answers stay on disk: memory holds their places alone.
 ///
 /// # Errors
 /// [`Error::EmptyClass`] when a side has no answers, [`Error::NoPairs`] when they have no prompt in

@@ -8,7 +8,7 @@ use afd_reward::pairs::{
 };
 use afd_stage::{Artifact, RunDir, source_artifact};
 
-use super::load_config;
+use super::{load_config, pipeline::about};
 use crate::{
     args::PairsArgs,
     error::Error,
@@ -35,10 +35,13 @@ pub(super) fn in_run(
     }
     let config = load_config(&args.config)?;
     let placement = Placement::open(&config.device, config.precision)?;
-    let run = RunDir::open(&args.run_dir, config.seed, observer::for_terminal())?;
+    let mut run = RunDir::open(&args.run_dir, config.seed, observer::for_terminal())?;
+    super::pipeline::record(&mut run, &config)?;
     let models = Models::locate(&config, &models::remembered(&args.run_dir)?)?;
     config.check_models(&args.config.config, &models)?;
-    run.write_file("config.toml", config.resolved.as_bytes())?;
+    // The run may be a pipeline's, whose configuration stays.
+    run.write_file(&format!("{}.toml", args.name), config.resolved.as_bytes())?;
+    run.write_file("run.json", about(&config, &models).as_bytes())?;
     let initial = models.initial.artifact()?;
     let stages = Stages {
         config: &config,

@@ -28,9 +28,7 @@ pub(crate) fn run(args: &PipelineArgs, stage: Option<&str>) -> Result<(), Error>
 
     let root = args.run_dir.clone().unwrap_or_else(|| default_dir(args));
     let mut run = RunDir::open(&root, config.seed, observer::for_terminal())?;
-    let description = device::describe(&config.device)?;
-    let (device, precision) = (&config.device, config.precision);
-    run.record_environment(&format!("{device}: {description}, {precision}"));
+    record(&mut run, &config)?;
     for name in &args.force {
         run.force(name);
     }
@@ -68,7 +66,16 @@ fn default_dir(args: &PipelineArgs) -> PathBuf {
     PathBuf::from("runs").join(name)
 }
 
-fn about(config: &Config, models: &Models) -> String {
+/// Has manifests say where stages are computed.
+pub(super) fn record(run: &mut RunDir, config: &Config) -> Result<(), Error> {
+    let description = device::describe(&config.device)?;
+    let (device, precision) = (&config.device, config.precision);
+    run.record_environment(&format!("{device}: {description}, {precision}"));
+    Ok(())
+}
+
+/// The content of `run.json`.
+pub(super) fn about(config: &Config, models: &Models) -> String {
     let about = json!({
         "format": 1,
         "versions": { "afd": env!("CARGO_PKG_VERSION") },

@@ -15,6 +15,8 @@ pub(crate) fn run(args: &PairsArgs) -> Result<(), Error> {
             }
             Architecture::Classifier | Architecture::Linear => None,
         };
-        stages.reward(&args.name, initial, &pairs, embeddings.as_ref())
+        let model = stages.reward(&args.name, initial, &pairs, embeddings.as_ref())?;
+        stages.diagnostics(&args.name, (&pairs, &model), None, None)?;
+        Ok(model)
     })
 }

@@ -6,7 +6,7 @@ use afd_backend::{Dtype, Precision};
 use afd_data::DialogueForm;
 use afd_hub::Model;
 use afd_model::{DecoderConfig, Head, LoraConfig};
-use afd_reward::pairs::is_free_name;
+use afd_reward::{Architecture, ObjectiveKind, pairs::is_free_name};
 
 use super::{Config, DataSource, Golden};
 use crate::models;
@@ -41,6 +41,21 @@ impl Config {
             rules.add(&format!("pairs.{key}"), rule);
         }
         self.check_closed_forms(&mut rules);
+        rules.require(
+            self.pairs.matched || self.reward.0.objective != ObjectiveKind::BradleyTerry,
+            "reward.objective",
+            "cannot be \"bradley_terry\" with pairs.matched = false: it compares answers to one prompt",
+        );
+        let (data, sample) = (&self.data, &self.sample);
+        let longest = data
+            .max_prompt_length
+            .saturating_add(sample.max_completion_length);
+        rules.require(
+            self.reward.0.architecture != Architecture::EmbeddingMlp
+                || longest < self.reward.0.max_length,
+            "reward.max_length",
+            "must hold data.max_prompt_length, sample.max_completion_length and an end token for architecture = \"embedding_mlp\", which scores nothing longer",
+        );
         self.check_precision(&mut rules);
         self.check_data(&mut rules);
         self.check_paths(&mut rules);
@@ -75,6 +90,11 @@ impl Config {
                 "must each be 0 or one of sft.snapshots",
             );
         }
+        rules.require(
+            self.sft.0.snapshots.is_empty() || self.sft.1.early_stopping_patience == 0,
+            "sft.snapshots",
+            "needs sft.early_stopping_patience = 0: a training that stops early may not get there",
+        );
         let under_way = |share: &f64| *share > 0.0 && *share < 1.0;
         rules.require(
             self.sft.0.snapshots.iter().all(under_way),

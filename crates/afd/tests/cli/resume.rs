@@ -196,7 +196,11 @@ references = [0.5]
     }
     run.pipeline(&[]).succeeds();
     assert_eq!(run.summary(), whole.summary());
-    for file in ["predictions.jsonl", "summary.json", "member-1/model.safetensors"] {
+    for file in [
+        "predictions.jsonl",
+        "summary.json",
+        "member-1/model.safetensors",
+    ] {
         let of = |run: &Run| fs::read(run.file("reward/init-sft").join(file)).unwrap();
         assert!(of(&run) == of(&whole), "{file}");
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::device::DeviceArgs;
 use crate::error::Error;
 use crate::summary::Summary;
-use crate::{product, shell};
+use crate::{product, run_dir, shell};
 
 use cases::{Case, all, quick};
 use results::{Results, rows};
@@ -39,10 +39,10 @@ pub(crate) struct Args {
     /// Run the binary that the tests build: quicker to build, slower to run
     #[arg(long)]
     dev: bool,
-    /// Folder of the results [default: docs/studies/reward, or runs/study/reward-quick]
+    /// Folder of the results [default: docs/studies/reward, or for `--quick` that of the runs]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Folder of the runs [default: runs/study/reward, or runs/study/reward-quick]
+    /// Folder of the runs [default: runs/study/reward, or for `--quick` a fresh one]
     #[arg(long, value_name = "DIR")]
     runs: Option<PathBuf>,
     #[command(flatten)]
@@ -55,10 +55,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         true => (quick(), "reward-quick"),
         false => (all(), "reward"),
     };
-    let runs = args
-        .runs
-        .clone()
-        .unwrap_or_else(|| Path::new("runs/study").join(name));
+    let runs = match (&args.runs, args.quick) {
+        (Some(runs), _) => runs.clone(),
+        (None, true) => run_dir::fresh(name)?,
+        (None, false) => Path::new("runs/study").join(name),
+    };
     let out = args.out.clone().unwrap_or_else(|| match args.quick {
         true => runs.clone(),
         false => PathBuf::from("docs/studies/reward"),

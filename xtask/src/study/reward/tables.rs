@@ -23,7 +23,7 @@ pub(super) fn markdown(results: &Results, done: usize, of: usize) -> String {
          `configs/study-reward.toml`. What it means stands in [findings](../../findings.md).\n\n\
          Every run fine-tunes the base model on demonstrations of the synthetic world, learns reward \
          models of its answers, and lets each choose the best of {N} of the fine-tuned policy's \
-         answers to 200 prompts. *Gain* is the golden reward of the chosen answers less that of the \
+         answers to held-out prompts. *Gain* is the golden reward of the chosen answers less that of the \
          fine-tuned policy; *rank* the rank correlation with the golden reward within a prompt. \
          ± is half of a 95 % t-interval over seeds. *Heterogeneity* is how much of the \
          demonstrator's style is its own: 0, the base model's style; 1, none of it.\n\n\
@@ -53,7 +53,11 @@ pub(super) fn markdown(results: &Results, done: usize, of: usize) -> String {
     });
     let variants = results.names(|row| &row.variant);
     if variants.len() > 1 {
-        let _ = writeln!(text, "\n## One thing changed\n");
+        let _ = writeln!(
+            text,
+            "\n## One thing changed\n\nBrier, hinge, KLIEP and LSIF have no labels to smooth: beside them \
+             stands *no label smoothing*.\n"
+        );
         for dial in results.dials(&variants[1]) {
             one_by_one(&mut text, results, &variants, dial);
         }
