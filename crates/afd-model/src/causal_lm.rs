@@ -4,9 +4,7 @@ use std::path::Path;
 
 use afd_backend::{
     Placement,
-    device::workers,
     ops::{cap, token_log_probs},
-    workers::for_each,
 };
 use burn::{
     Tensor,
@@ -17,6 +15,7 @@ use burn::{
 use crate::{
     Decoder, DecoderConfig, Error, Head, Padded, Pretrained, Sequence, Side,
     checkpoint::Checkpoint,
+    hidden::on_host,
     layers::Linear,
     sequences::index_tensor,
     weights::{Source, Weights},
@@ -146,25 +145,14 @@ impl CausalLm {
         sequences: &[Sequence<'_>],
         batch: usize,
     ) -> Result<Vec<Vec<f32>>, Error> {
-        self.config().check_sequences(sequences)?;
-        let chunks = chunks_by_length(sequences, batch);
-        let mut out = vec![Vec::new(); sequences.len()];
-        let states = vec![self.clone(); workers(&self.model.device())];
-        let work = |model: &Self, index: usize| {
-            let rows: Vec<Sequence<'_>> = chunks[index].iter().map(|&i| sequences[i]).collect();
-            match rows.iter().all(|row| row.targets() == 0) {
-                true => Ok(Vec::new()),
-                false => to_host(model.log_probs(&rows, Side::Right)),
-            }
-        };
-        for_each(states, chunks.len(), work, |index, values: Vec<f32>| {
-            let mut values = values.into_iter();
-            for &i in &chunks[index] {
-                out[i] = values.by_ref().take(sequences[i].targets()).collect();
-            }
-            Ok(())
-        })?;
-        Ok(out)
+        let log_probs = |model: &Self, rows: &[Sequence<'_>]| model.log_probs(rows, Side::Right);
+        on_host(
+            (self, &self.model),
+            sequences,
+            batch,
+            |row| row.targets(),
+            log_probs,
+        )
     }
 
     /// Next-token logits after each of `rows` (all of one length), `[B, V]`, by one full
@@ -227,22 +215,5 @@ impl DecoderConfig {
             }
         }
         Ok(())
-    }
-}
-
-/// Indices of `sequences`, `batch` at a time, sequences of similar length together.
-pub(crate) fn chunks_by_length(sequences: &[Sequence<'_>], batch: usize) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..sequences.len()).collect();
-    order.sort_by_key(|&i| sequences[i].ids.len());
-    order.chunks(batch.max(1)).map(<[usize]>::to_vec).collect()
-}
-
-/// A tensor's values on the host; NaN and infinity are refused.
-pub(crate) fn to_host(tensor: Tensor<1>) -> Result<Vec<f32>, Error> {
-    let values: Vec<f32> = tensor.into_data().iter::<f32>().collect();
-    if values.iter().all(|value| value.is_finite()) {
-        Ok(values)
-    } else {
-        Err(Error::NonFinite)
     }
 }

@@ -2,14 +2,13 @@
 
 use std::{ops::Range, path::Path};
 
-use afd_backend::{Placement, device::workers, workers::for_each};
+use afd_backend::Placement;
 use burn::{Tensor, module::Module};
 
 use crate::{
     Decoder, DecoderConfig, Error, Head, Pretrained, Sequence,
-    causal_lm::{chunks_by_length, to_host},
     checkpoint::Checkpoint,
-    hidden::last,
+    hidden::{last, on_host},
     layers::Linear,
     weights::{Source, Weights},
 };
@@ -121,7 +120,7 @@ impl SequenceClassifier {
     /// [`Error::ContextLength`], [`Error::TokenId`] on sequences this model cannot read,
     /// [`Error::NonFinite`] when the model answers NaN.
     pub fn score_all(&self, sequences: &[Sequence<'_>], batch: usize) -> Result<Vec<f32>, Error> {
-        let scores = self.on_host(sequences, batch, |_| 1, Self::scores)?;
+        let scores = on_host((self, &self.model), sequences, batch, |_| 1, Self::scores)?;
         Ok(scores.into_iter().flatten().collect())
     }
 
@@ -134,36 +133,14 @@ impl SequenceClassifier {
         sequences: &[Sequence<'_>],
         batch: usize,
     ) -> Result<Vec<Vec<f32>>, Error> {
-        self.on_host(sequences, batch, |row| row.answer_len(), Self::token_scores)
-    }
-
-    /// `scores`, of which a sequence has `count`, on the host.
-    fn on_host(
-        &self,
-        sequences: &[Sequence<'_>],
-        batch: usize,
-        count: impl Fn(&Sequence<'_>) -> usize + Sync,
-        scores: impl Fn(&Self, &[Sequence<'_>]) -> Tensor<1> + Sync,
-    ) -> Result<Vec<Vec<f32>>, Error> {
-        self.model.config().check_sequences(sequences)?;
-        let chunks = chunks_by_length(sequences, batch);
-        let mut out = vec![Vec::new(); sequences.len()];
-        let states = vec![self.clone(); workers(&self.model.device())];
-        let work = |model: &Self, index: usize| {
-            let rows: Vec<Sequence<'_>> = chunks[index].iter().map(|&i| sequences[i]).collect();
-            match rows.iter().all(|row| count(row) == 0) {
-                true => Ok(Vec::new()),
-                false => to_host(scores(model, &rows)),
-            }
-        };
-        for_each(states, chunks.len(), work, |index, scores: Vec<f32>| {
-            let mut scores = scores.into_iter();
-            for &i in &chunks[index] {
-                out[i] = scores.by_ref().take(count(&sequences[i])).collect();
-            }
-            Ok(())
-        })?;
-        Ok(out)
+        let tokens = |row: &Sequence<'_>| row.answer_len();
+        on_host(
+            (self, &self.model),
+            sequences,
+            batch,
+            tokens,
+            Self::token_scores,
+        )
     }
 }
 

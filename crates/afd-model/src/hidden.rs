@@ -5,11 +5,7 @@ use std::ops::Range;
 use afd_backend::{device::workers, workers::for_each};
 use burn::Tensor;
 
-use crate::{
-    Decoder, Error, Padded, Sequence, Side,
-    causal_lm::{chunks_by_length, to_host},
-    sequences::index_tensor,
-};
+use crate::{Decoder, Error, Padded, Sequence, Side, sequences::index_tensor};
 
 impl Decoder {
     /// The hidden states, after the last norm, at some positions of each sequence, row after row:
@@ -48,22 +44,60 @@ impl Decoder {
         sequences: &[Sequence<'_>],
         batch: usize,
     ) -> Result<Vec<Vec<f32>>, Error> {
-        self.config().check_sequences(sequences)?;
-        let chunks = chunks_by_length(sequences, batch);
-        let mut out = vec![Vec::new(); sequences.len()];
-        let states = vec![self.clone(); workers(&self.device())];
-        let work = |model: &Self, index: usize| {
-            let rows: Vec<Sequence<'_>> = chunks[index].iter().map(|&i| sequences[i]).collect();
-            to_host(model.hidden_at(&rows, last).flatten(0, 1))
-        };
         let width = self.config().hidden_size;
-        for_each(states, chunks.len(), work, |index, values: Vec<f32>| {
-            for (embedding, &i) in values.chunks(width).zip(&chunks[index]) {
-                out[i] = embedding.to_vec();
-            }
-            Ok(())
-        })?;
-        Ok(out)
+        let embed = |model: &Self, rows: &[Sequence<'_>]| model.hidden_at(rows, last).flatten(0, 1);
+        on_host((self, self), sequences, batch, |_| width, embed)
+    }
+}
+
+/// What a model on a decoder makes of sequences, on the host: `values`, of which a sequence has
+/// `count`. `batch` sequences are run at a time, longest together, so little is spent on padding.
+///
+/// # Errors
+/// [`Error::ContextLength`], [`Error::TokenId`] on sequences the decoder cannot read,
+/// [`Error::NonFinite`] when a value is NaN or infinite.
+pub(crate) fn on_host<M: Clone + Send>(
+    (model, decoder): (&M, &Decoder),
+    sequences: &[Sequence<'_>],
+    batch: usize,
+    count: impl Fn(&Sequence<'_>) -> usize + Sync,
+    values: impl Fn(&M, &[Sequence<'_>]) -> Tensor<1> + Sync,
+) -> Result<Vec<Vec<f32>>, Error> {
+    decoder.config().check_sequences(sequences)?;
+    let chunks = chunks_by_length(sequences, batch);
+    let mut out = vec![Vec::new(); sequences.len()];
+    let states = vec![model.clone(); workers(&decoder.device())];
+    let work = |model: &M, index: usize| {
+        let rows: Vec<Sequence<'_>> = chunks[index].iter().map(|&i| sequences[i]).collect();
+        match rows.iter().all(|row| count(row) == 0) {
+            true => Ok(Vec::new()),
+            false => to_host(values(model, &rows)),
+        }
+    };
+    for_each(states, chunks.len(), work, |index, values: Vec<f32>| {
+        let mut values = values.into_iter();
+        for &i in &chunks[index] {
+            out[i] = values.by_ref().take(count(&sequences[i])).collect();
+        }
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+/// Indices of `sequences`, `batch` at a time, sequences of similar length together.
+fn chunks_by_length(sequences: &[Sequence<'_>], batch: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..sequences.len()).collect();
+    order.sort_by_key(|&i| sequences[i].ids.len());
+    order.chunks(batch.max(1)).map(<[usize]>::to_vec).collect()
+}
+
+/// A tensor's values on the host; NaN and infinity are refused.
+pub(crate) fn to_host(tensor: Tensor<1>) -> Result<Vec<f32>, Error> {
+    let values: Vec<f32> = tensor.into_data().iter::<f32>().collect();
+    if values.iter().all(|value| value.is_finite()) {
+        Ok(values)
+    } else {
+        Err(Error::NonFinite)
     }
 }
 

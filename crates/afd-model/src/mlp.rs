@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::{
     Error,
-    causal_lm::to_host,
+    hidden::to_host,
     layers::Linear,
     lora::AdapterUse,
     weights::{Init, draw, param_id},
