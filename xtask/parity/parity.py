@@ -1,9 +1,9 @@
 """The Python half of `cargo xtask parity`.
 
-`parity.py make DIR --seed N --dtype float32` writes random checkpoints, adapters, training steps and
-tokenizers with what transformers, PEFT and TRL make of them; the tests of the workspace compare. `parity.py
-check DIR` loads what the tests wrote back, and compares that. Lines of DIR/results.tsv are
-`what<TAB>difference<TAB>bound`.
+`parity.py make DIR --seed N --dtype float32` writes random checkpoints, adapters, training steps,
+tokenizers and reward models with what transformers, PEFT and TRL make of them; the tests of the
+workspace compare. `parity.py check DIR` loads what the tests wrote back, and compares that. Lines of
+DIR/results.tsv are `what<TAB>difference<TAB>bound`.
 """
 
 import argparse
@@ -37,13 +37,14 @@ import make as families  # noqa: E402
 adapters = script(MODEL / "adapters" / "make.py")
 trl = script(MODEL / "trl" / "make.py")
 tokenizers = script(ROOT / "afd-data" / "testdata" / "tokenizers" / "make.py")
+scores = script(ROOT / "afd-reward" / "testdata" / "score" / "make.py")
 
 
 def make(args):
     seeds = lambda seed: 1_000_003 * (args.seed + 1) + seed
     families.GREEDY_TOKENS = 64
     lengthen(families.CASES)
-    for name in ["families", "adapters", "trl", "tokenizers"]:
+    for name in ["families", "adapters", "trl", "tokenizers", "score"]:
         shutil.rmtree(args.dir / name, ignore_errors=True)
         (args.dir / name).mkdir(parents=True)
     bases = args.dir / "families"
@@ -51,6 +52,7 @@ def make(args):
     adapters.make(args.dir / "adapters", bases, seeds)
     trl.make(args.dir / "trl", bases)
     tokenizers.make(args.dir / "tokenizers", args.seed)
+    scores.make(args.dir / "score", args.seed)
 
 
 def lengthen(cases):

@@ -1,4 +1,4 @@
-//! `cargo xtask parity`: our models, token ids, files and losses against those of Hugging Face's libraries.
+//! `cargo xtask parity`: our models, token ids, scores, files and losses against those of Hugging Face's libraries.
 //!
 //! `xtask/parity/parity.py` has transformers, PEFT and TRL make and judge files; in between the
 //! tests of the workspace, which otherwise compare with files kept in the sources, run on those.
@@ -23,8 +23,9 @@ const PACKAGES: [&str; 6] = [
 ];
 
 /// The tests that look at what Python made, and that write what it is to look at.
-const TESTS: [&str; 7] = [
+const TESTS: [&str; 8] = [
     "token_ids_are_those_of_transformers",
+    "scores_of_a_reward_model_are_those_of_transformers",
     "every_family_computes_what_transformers_does",
     "adapters_compute_what_peft_does",
     "losses_and_gradients_are_those_of_peft",
@@ -34,9 +35,11 @@ const TESTS: [&str; 7] = [
 ];
 
 /// What is to be among the comparisons.
-const EXPECTED: [&str; 10] = [
+const EXPECTED: [&str; 12] = [
     "token ids",
     "decoded texts",
+    "scores of a reward model, whole texts",
+    "scores of a reward model, cut texts",
     "greedy tokens",
     "padded log-probs",
     "adapter: gradients",
@@ -52,7 +55,7 @@ const SCRIPT: &str = "xtask/parity/parity.py";
 const EXAMPLES: &str = "\
 The first time, a virtual environment with torch, transformers, PEFT and TRL is made from PyPI, some
 gigabytes. Every family of models is drawn at random, and compared both ways; so are tokenizers of
-every kind, and texts for them.
+every kind, and texts for them, and reward models on such texts.
 
 Examples:
   cargo xtask parity

@@ -35,6 +35,34 @@ impl TokenRow {
         Ok((row.ids.len() <= max_length).then_some(row))
     }
 
+    /// As [`example`](Self::example), for what reads rather than writes: prompt and completion are
+    /// encoded as one text, as transformers and TRL do for a reward model. `example` has a token
+    /// end where the prompt does, as in sampling, and a space before an answer where the tokenizer
+    /// puts one before every text. A token across that place counts as answer. `None` if that is
+    /// longer than `max_length` tokens.
+    ///
+    /// # Errors
+    /// The tokenizer does not know a character.
+    pub fn joined(
+        tokenizer: &Tokenizer,
+        prompt: &str,
+        completion: &str,
+        max_length: usize,
+    ) -> Result<Option<Self>, Error> {
+        let (text, places) = tokenizer.encode_places(&format!("{prompt}{completion}"))?;
+        let begin = match text.starts_with(tokenizer.prefix()) {
+            true => &[],
+            false => tokenizer.prefix(),
+        };
+        let of_prompt = places.iter().take_while(|place| place.end <= prompt.len());
+        let row = Self {
+            prompt_len: begin.len() + of_prompt.count(),
+            ids: [begin, &text, &[tokenizer.eos_id()]].concat(),
+            trained: Vec::new(),
+        };
+        Ok((row.ids.len() <= max_length).then_some(row))
+    }
+
     /// A whole text and the end token, for plain language modelling: everything but the begin
     /// token, where the model has one, is answer. `None` if longer than `max_length` tokens.
     ///
@@ -166,6 +194,26 @@ mod tests {
                 .is_some()
         };
         assert!(fits(length) && !fits(length - 1));
+    }
+
+    #[test]
+    fn what_is_read_is_one_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokenizer = tokenizer(dir.path());
+        let row = |prompt: &str, answer: &str| {
+            let row = TokenRow::joined(&tokenizer, prompt, answer, 100).unwrap();
+            row.unwrap()
+        };
+        let apart = TokenRow::example(&tokenizer, "How are you?", " You", 100).unwrap();
+        assert_eq!(Some(row("How are you?", " You")), apart);
+        // A token across the place where the prompt ends is the answer's first.
+        let whole = tokenizer.encode_prompt("You could").unwrap();
+        let joined = row("You cou", "ld");
+        assert_eq!(joined.ids, [&whole[..], &[0]].concat());
+        let first = tokenizer.decode(&joined.answer()[..1]).unwrap();
+        assert!(" could".starts_with(&first) && first.len() > " cou".len());
+        assert_eq!(row("You", "").answer(), [0]);
+        assert_eq!(row("", "").ids, [0]);
     }
 
     #[test]

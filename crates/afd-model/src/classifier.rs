@@ -8,7 +8,7 @@ use burn::{Tensor, module::Module};
 use crate::{
     Decoder, DecoderConfig, Error, Head, Pretrained, Sequence,
     checkpoint::Checkpoint,
-    hidden::{last, on_host},
+    hidden::on_host,
     layers::Linear,
     weights::{Source, Weights},
 };
@@ -27,7 +27,8 @@ impl SequenceClassifier {
     ///
     /// # Errors
     /// When a file is missing or damaged, or a tensor does not have the shape
-    /// `config.json` asks for. A reward model without `score.weight` is an error too.
+    /// `config.json` asks for; [`Error::ScoreHead`] when a reward model has no `score.weight`, or
+    /// one of several labels.
     pub fn load(dir: &Path, seed: u64, placement: &Placement) -> Result<Self, Error> {
         let (config, head) = DecoderConfig::load(dir)?;
         let fallback = (head == Head::LanguageModel).then_some(("score.weight", seed));
@@ -39,7 +40,7 @@ impl SequenceClassifier {
             config: &config,
             placement,
         };
-        let score = Linear::score_head(&weights, config.hidden_size)?;
+        let score = Linear::score_head(&weights, config.hidden_size).map_err(no_head)?;
         let model = Decoder::new(config.clone(), &weights)?;
         weights.finish()?;
         Ok(Self { model, score })
@@ -71,16 +72,36 @@ impl SequenceClassifier {
         self
     }
 
-    /// One logit per sequence, `[B]`, read at its last real token.
+    /// One logit per sequence, `[B]`, read at [`Self::last`].
     ///
     /// # Panics
     /// When a sequence is empty or longer than the model's context.
     pub fn scores(&self, sequences: &[Sequence<'_>]) -> Tensor<1> {
-        self.read(sequences, last)
+        self.read(sequences, |sequence| {
+            let last = self.last(sequence);
+            last..last + 1
+        })
+    }
+
+    /// The position that a sequence's score is read at: that of its last token, or, where
+    /// `config.json` names a padding token, of the last one that is none. So transformers finds it,
+    /// in padded batches and alone. Where the end token is also the padding, as in GPT-2, an end
+    /// token that was appended is therefore passed over.
+    ///
+    /// # Panics
+    /// When the sequence is empty.
+    pub fn last(&self, sequence: &Sequence<'_>) -> usize {
+        assert!(!sequence.ids.is_empty(), "an empty sequence has no score");
+        match self.model.config().pad_token_id {
+            None => sequence.ids.len() - 1,
+            // The first position where there is nothing but padding.
+            Some(pad) => sequence.ids.iter().rposition(|&id| id != pad).unwrap_or(0),
+        }
     }
 
     /// One logit per answer token, `[Σ answer tokens]`, row after row: each read at that token,
-    /// which sees the prompt and the answer up to it. A row's last one is its [`Self::scores`].
+    /// which sees the prompt and the answer up to it. The one at [`Self::last`] is the row's
+    /// [`Self::scores`].
     ///
     /// # Panics
     /// When a sequence is longer than the model's context.
@@ -141,6 +162,28 @@ impl SequenceClassifier {
             tokens,
             Self::token_scores,
         )
+    }
+}
+
+/// What is missing, and not merely that the file is another than expected.
+fn no_head(error: Error) -> Error {
+    match error {
+        Error::MissingTensor { path, name } => Error::ScoreHead {
+            path,
+            problem: format!(
+                "`{name}` is missing, though config.json promises a reward model; save it again with its head, or take the one it was copied from"
+            ),
+        },
+        Error::Shape {
+            path, name, found, ..
+        } if found.first().is_some_and(|&labels| labels != 1) => Error::ScoreHead {
+            path,
+            problem: format!(
+                "`{name}` answers every text with {} numbers (`num_labels`), and a reward model with one; take a classifier trained with num_labels = 1",
+                found[0]
+            ),
+        },
+        error => error,
     }
 }
 

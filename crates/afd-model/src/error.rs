@@ -64,6 +64,8 @@ pub enum Error {
         "{path} also holds `{name}`, for which config.json has no place; the checkpoint does not fit its config.json"
     )]
     UnexpectedTensor { path: PathBuf, name: String },
+    #[error("{path}: {problem}")]
+    ScoreHead { path: PathBuf, problem: String },
     #[error(
         "{path} names the file `{shard}`; the files of a checkpoint stand beside its index, and nothing else is read"
     )]

@@ -80,6 +80,22 @@ fn left_and_right_padding_agree_with_no_padding() {
 }
 
 #[test]
+fn a_score_stands_at_the_last_token_that_is_no_padding() {
+    let dir = tempfile::tempdir().unwrap();
+    model().save(dir.path(), SaveOptions::default()).unwrap();
+    let model = SequenceClassifier::load(dir.path(), 5, &test_device().into()).unwrap();
+    let sequence = |ids| Sequence { ids, prompt_len: 2 };
+    let bare = sequence(&[7, 1, 12, 4]);
+    let ended = sequence(&[7, 1, 12, 4, 1, 1]);
+    let scores = host(model.scores(&[bare, ended]));
+    assert_close(&scores[..1], &scores[1..], SAME);
+    let each = host(model.token_scores(&[ended]));
+    assert_close(&each[1..2], &scores[..1], SAME);
+    assert!((each[3] - scores[0]).abs() > 1e-2, "{each:?}");
+    assert_eq!(model.last(&sequence(&[1, 1])), 0);
+}
+
+#[test]
 fn scores_do_not_depend_on_the_batch() {
     let dir = tempfile::tempdir().unwrap();
     model().save(dir.path(), SaveOptions::default()).unwrap();

@@ -39,7 +39,7 @@ pub(crate) fn tokenise(
     prompt: &str,
     answer: &str,
 ) -> Result<Option<TokenRow>, Error> {
-    Ok(TokenRow::example(
+    Ok(TokenRow::joined(
         tokenizer,
         prompt,
         answer,

@@ -96,7 +96,7 @@ pub fn run(
     for chunk in texts.chunks(AT_A_TIME) {
         let mut rows = Vec::new();
         for (key, (prompt, answer)) in chunk {
-            if let Some(row) = TokenRow::example(&tokenizer, prompt, answer, max_length)? {
+            if let Some(row) = TokenRow::joined(&tokenizer, prompt, answer, max_length)? {
                 keys.extend(key);
                 rows.push(row);
             }

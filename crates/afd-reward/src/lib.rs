@@ -30,3 +30,6 @@ pub use error::Error;
 pub use model::{LoadOptions, RewardModel, Truncation, TruncationSide};
 pub use objective::{ObjectiveKind, PairLoss};
 pub use pairs::{PairSource, PairsConfig, Prompts};
+
+#[cfg(test)]
+mod parity_tests;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use afd_backend::Placement;
 use afd_data::{DialogueForm, TokenRow, Tokenizer, features};
-use afd_model::{CausalLm, DecoderConfig, Head, Mlp, Scorer, SequenceClassifier};
+use afd_model::{CausalLm, DecoderConfig, Head, Mlp, Scorer, Sequence, SequenceClassifier};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -89,6 +89,10 @@ pub struct LoadOptions<'a> {
 }
 
 /// How texts are cut to a length in tokens.
+///
+/// So transformers cuts prompt, answer and end token where they are one text:
+/// `tokenizer(prompt + completion + tokenizer.eos_token, truncation=True, max_length=…)`. The end
+/// token is the text's last there, not the tokenizer's own, and goes like any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Truncation {
     /// Tokens kept.
@@ -102,7 +106,7 @@ pub struct Truncation {
 pub enum TruncationSide {
     /// At the end: the answer's last words, and the end token.
     Right,
-    /// At the beginning: the prompt's first words.
+    /// At the beginning: the prompt's first words, not a begin token that the tokenizer puts first.
     Left,
 }
 
@@ -231,7 +235,11 @@ impl RewardModel {
 
     /// One logit per `(prompt, completion)`.
     ///
-    /// The end token is appended to every completion.
+    /// Prompt and completion are one text, to which the end token is appended: of a Hugging Face
+    /// directory, the score is that of `AutoModelForSequenceClassification` for `AutoTokenizer`'s
+    /// ids of `prompt + completion + eos_token`, alone or in a batch padded on either side with the
+    /// token that `config.json` names. The one departure: a begin token that the prompt itself spells
+    /// out at its start is not put before it again.
     ///
     /// # Errors
     /// When a text cannot be tokenised or exceeds the model's context, or the model answers
@@ -249,14 +257,13 @@ impl RewardModel {
                 let count = models.len() as u64 * tokens(&rows);
                 if let (true, [only]) = (*token_level, &models[..]) {
                     let by_token = only.score_tokens(&sequences, text.batch_size)?;
-                    token_rewards = by_token
-                        .iter()
-                        .map(|logits| objective::token_rewards(logits))
-                        .collect();
-                    let last = by_token
-                        .iter()
-                        .map(|logits| logits.last().copied().unwrap_or(0.0));
-                    (vec![last.collect()], count)
+                    let mut logits = Vec::new();
+                    for (row, by_token) in sequences.iter().zip(by_token) {
+                        let (logit, rewards) = paid_out(only, row, by_token);
+                        logits.push(logit);
+                        token_rewards.push(rewards);
+                    }
+                    (vec![logits], count)
                 } else {
                     let each = models
                         .iter()
@@ -300,6 +307,21 @@ impl RewardModel {
         });
         each.unzip()
     }
+}
+
+/// The logit of an answer whose prefixes have these, and what each token adds to it: nothing after the
+/// one that the logit is read at.
+fn paid_out(
+    model: &SequenceClassifier,
+    row: &Sequence<'_>,
+    mut by_token: Vec<f32>,
+) -> (f32, Vec<f32>) {
+    let tokens = by_token.len();
+    by_token.truncate((model.last(row) + 1).saturating_sub(row.prompt_len));
+    let logit = by_token.last().copied().unwrap_or(0.0);
+    let mut rewards = objective::token_rewards(&by_token);
+    rewards.resize(tokens, 0.0);
+    (logit, rewards)
 }
 
 /// A sequence classifier of one label.
@@ -385,10 +407,10 @@ impl Text {
                 number: index + 1,
                 context: self.context,
             };
-            let row = TokenRow::example(&self.tokenizer, prompt, completion, limit)?;
+            let row = TokenRow::joined(&self.tokenizer, prompt, completion, limit)?;
             let mut row = row.ok_or_else(too_long)?;
             if let Some(truncation) = self.truncation {
-                truncation.cut(&mut row);
+                truncation.cut(&mut row, self.tokenizer.prefix());
             }
             if row.ids.len() > self.context {
                 return Err(too_long());
@@ -400,15 +422,20 @@ impl Text {
 }
 
 impl Truncation {
-    fn cut(self, row: &mut TokenRow) {
+    /// `begin` is what the tokenizer puts before every text.
+    fn cut(self, row: &mut TokenRow, begin: &[u32]) {
         let over = row.ids.len().saturating_sub(self.max_length);
+        let kept = match row.ids.starts_with(begin) {
+            true => begin.len(),
+            false => 0,
+        };
         match self.side {
             TruncationSide::Right => row.ids.truncate(self.max_length),
-            TruncationSide::Left => drop(row.ids.drain(..over)),
+            TruncationSide::Left => drop(row.ids.drain(kept..row.ids.len().min(kept + over))),
         }
         row.prompt_len = match self.side {
             TruncationSide::Right => row.prompt_len.min(row.ids.len()),
-            TruncationSide::Left => row.prompt_len.saturating_sub(over),
+            TruncationSide::Left => row.prompt_len.saturating_sub(over).max(kept),
         };
     }
 }

@@ -252,7 +252,8 @@ pub(crate) struct ScoreArgs {
     /// model's context is an error.
     #[arg(long)]
     pub(crate) max_length: Option<NonZeroUsize>,
-    /// Where texts are cut: right (as transformers does if nothing is said) or left.
+    /// Where texts are cut: right (as transformers does if nothing is said) or left, after the begin
+    /// token that a tokenizer puts first.
     #[arg(long, value_enum, default_value_t = Side::Right, requires = "max_length")]
     pub(crate) truncation_side: Side,
     /// The model whose embeddings the reward model reads, where it is not where it was in training.

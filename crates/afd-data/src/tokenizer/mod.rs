@@ -313,7 +313,7 @@ impl Tokenizer {
     }
 
     /// The begin token that [`encode_prompt`](Self::encode_prompt) puts first, if any.
-    pub(crate) fn prefix(&self) -> &[u32] {
+    pub fn prefix(&self) -> &[u32] {
         &self.prefix
     }
 

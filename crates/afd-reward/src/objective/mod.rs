@@ -174,9 +174,12 @@ impl PairObjective {
         let is_chosen: Vec<f32> = is_chosen.collect();
         let is_chosen = Tensor::from_data(is_chosen.as_slice(), &device);
         let loss = token_cross_entropy(logits.clone(), is_chosen, self.loss.label_smoothing);
-        let last = counts.iter().scan(0, |end, &tokens| {
+        let last = rows.iter().zip(&counts).scan(0, |end, (row, &tokens)| {
+            let start = *end;
             *end += tokens;
-            Some(*end as i32 - 1)
+            // Before an answer that is nothing but padding, there is only the prompt.
+            let last = model.last(row).saturating_sub(row.prompt_len);
+            Some((start + last) as i32)
         });
         let last: Vec<i32> = last.collect();
         let last = logits.select(0, Tensor::from_data(last.as_slice(), &device));
@@ -246,6 +249,7 @@ pub(crate) fn lead(
 mod tests {
     use super::*;
     use afd_backend::device::test_device;
+    use afd_model::{CausalLm, DecoderConfig};
 
     pub(super) fn value(t: Tensor<1>) -> f32 {
         t.into_scalar::<f32>()
@@ -259,6 +263,44 @@ mod tests {
     pub(super) fn close(loss: Tensor<1>, expected: f32) {
         let found = value(loss);
         assert!((found - expected).abs() < 1e-6, "{found} for {expected}");
+    }
+
+    #[test]
+    fn the_lead_by_prefixes_is_that_by_whole_answers() {
+        // The end token is none, something of its own, or the padding too.
+        for pad_token_id in [None, Some(1), Some(0)] {
+            let config = DecoderConfig {
+                vocab_size: 24,
+                hidden_size: 16,
+                intermediate_size: 20,
+                num_hidden_layers: 1,
+                num_attention_heads: 4,
+                num_key_value_heads: 2,
+                max_position_embeddings: 32,
+                tie_word_embeddings: true,
+                initializer_range: 0.4,
+                pad_token_id,
+                ..DecoderConfig::llama(4)
+            };
+            let placement = test_device().into();
+            let decoder = CausalLm::init(config, 3, &placement).unwrap().model;
+            let model = SequenceClassifier::on(decoder, 4, &placement).unwrap();
+            let row = |answer: &[u32]| TokenRow::from_sample(&[7, 9, 4], answer);
+            let objective = PairObjective {
+                pairs: vec![Pair {
+                    chosen: row(&[5, 12, 0]),
+                    rejected: row(&[20, 0]),
+                }],
+                loss: PairLoss::plain(ObjectiveKind::TokenCrossEntropy),
+                seed: 0,
+            };
+            let (chosen, rejected) = objective.logits(&model, &[0]);
+            let loss = objective.loss(&model, &[0], None);
+            let (_, margin) = loss.metrics[1];
+            let found = margin / objective.weight(0);
+            let expected = f64::from(value(chosen - rejected));
+            assert!((found - expected).abs() < 1e-5, "{pad_token_id:?}");
+        }
     }
 
     #[test]

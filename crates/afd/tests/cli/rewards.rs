@@ -233,6 +233,32 @@ fn a_reward_model_can_be_made_of_files_alone() {
 }
 
 #[test]
+fn a_token_discriminator_pays_each_token_its_part() {
+    let run = Run::new(
+        "[reward]\nobjective = \"token_cross_entropy\"\n[pairs]\nsources = [\"init-sft\"]\n",
+    );
+    run.pipeline(&[]).succeeds();
+    assert!(run.file("reward/init-sft/config.json").is_file());
+    let samples = rows(&run.file("samples/sft/samples.jsonl"));
+    let mut lengths = samples
+        .iter()
+        .map(|row| row["completion_ids"].as_array().unwrap().len());
+    for row in rows(&run.file("scores/init-sft/scores.jsonl")) {
+        let scores = row["scores"].as_array().unwrap();
+        for (score, tokens) in scores.iter().zip(row["tokens"].as_array().unwrap()) {
+            let tokens = tokens.as_array().unwrap();
+            let sum: f64 = tokens.iter().map(|t| t.as_f64().unwrap()).sum();
+            assert!(
+                (score.as_f64().unwrap() - sum).abs() < 1e-4,
+                "{score} {sum}"
+            );
+            // The answer is tokenised anew, and has an end token also where it was cut.
+            assert!(tokens.len().abs_diff(lengths.next().unwrap()) <= 2);
+        }
+    }
+}
+
+#[test]
 fn keys_that_do_not_go_together_are_told() {
     let extra = "[pairs]\nsources = []\n[reward]\narchitecture = \"linear\"\n\
                  objective = \"token_cross_entropy\"\nmargin = 1.0\nhidden_sizes = [8]\n\
