@@ -24,9 +24,32 @@ pub struct ClosedFormConfig {
     /// next to impossible does not decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
-    /// The reference, by how far fine-tuning had come: 0 is the initial policy, 0.5 the policy
-    /// half-way (which `sft.snapshots` must name). Several are a mixture of these policies.
-    pub references: Vec<f64>,
+    /// The reference. Several are a mixture of these policies.
+    pub references: Vec<Reference>,
+}
+
+/// A policy that the fine-tuned one is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Reference {
+    /// By how far fine-tuning had come: 0 is the initial policy, 0.5 the policy half-way (which
+    /// `sft.snapshots` must name).
+    Share(f64),
+    /// One that has a name.
+    Named(NamedReference),
+}
+
+/// References with a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NamedReference {
+    /// The moving average of the policy's weights, which `sft.moving_average` asks for.
+    MovingAverage,
+}
+
+impl Reference {
+    /// The policy that fine-tuning began with.
+    pub const INITIAL: Self = Self::Share(0.0);
 }
 
 /// What becomes of the log-ratios of an answer's tokens.
@@ -47,13 +70,16 @@ impl ClosedFormConfig {
         Self {
             reduction: Reduction::Sum,
             clip: None,
-            references: vec![0.0],
+            references: vec![Reference::INITIAL],
         }
     }
 
     /// Every value out of range: the key, and what it must be.
     pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
-        let share = |share: &f64| (0.0..1.0).contains(share);
+        let share = |reference: &Reference| match reference {
+            Reference::Share(share) => (0.0..1.0).contains(share),
+            Reference::Named(_) => true,
+        };
         [
             (
                 "clip",
@@ -63,7 +89,7 @@ impl ClosedFormConfig {
             (
                 "references",
                 !self.references.is_empty() && self.references.iter().all(share),
-                "one or more shares of the fine-tuning, 0 or more and below 1",
+                "one or more shares of the fine-tuning, 0 or more and below 1, or \"moving_average\"",
             ),
         ]
         .into_iter()

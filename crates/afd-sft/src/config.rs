@@ -21,6 +21,10 @@ pub struct SftConfig {
     /// `load_best_model_at_end` the policy itself may be from before one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub snapshots: Vec<f64>,
+    /// Keep a moving average of the weights too: after each step it is this much of itself, such as
+    /// 0.99, and the rest of the policy. Another such reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving_average: Option<f64>,
     /// Train adapters on a frozen model; without it, every weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,

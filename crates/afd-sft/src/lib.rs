@@ -12,4 +12,4 @@ mod stage;
 pub use config::SftConfig;
 pub use error::Error;
 pub use objective::NegativeLogLikelihood;
-pub use stage::{SftInputs, run, snapshot_dir, train_model};
+pub use stage::{MOVING_AVERAGE, SftInputs, run, snapshot_dir, train_model};

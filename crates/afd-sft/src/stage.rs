@@ -9,7 +9,7 @@ use afd_data::{
 };
 use afd_model::{CausalLm, Pretrained, SaveOptions};
 use afd_stage::{StageContext, seed::derive};
-use afd_train::{Hooks, Outcome, Snapshots, TrainConfig, train};
+use afd_train::{BoxError, Hooks, Outcome, Snapshots, TrainConfig, train};
 
 use crate::{Error, NegativeLogLikelihood, SftConfig};
 
@@ -77,15 +77,16 @@ pub fn run(
         Ok(NegativeLogLikelihood { rows, seed })
     };
     let (training, validation) = (rows(inputs.demonstrations)?, rows(inputs.validation)?);
-    let keep = |model: CausalLm, share: f64| {
-        let dir = ctx.dir().join(snapshot_dir(share));
+    let keep = |model: CausalLm, name: &str| -> Result<(), BoxError> {
+        let dir = ctx.dir().join(name);
         std::fs::create_dir_all(&dir)?;
         model.save_trained(inputs.model, save, &dir)?;
         Ok(tokenizer.save(&dir)?)
     };
     let snapshots = Snapshots {
         shares: &config.snapshots,
-        write: &keep,
+        write: &|model, share| keep(model, &snapshot_dir(share)),
+        moving_average: config.moving_average,
     };
     let outcome = train_model(
         model,
@@ -97,6 +98,9 @@ pub fn run(
         placement,
         ctx,
     )?;
+    if let Some(average) = outcome.moving_average {
+        keep(average, MOVING_AVERAGE).map_err(afd_train::Error::Hook)?;
+    }
     outcome.model.save_trained(inputs.model, save, ctx.dir())?;
     tokenizer.save(ctx.dir())?;
     let summary = serde_json::json!({
@@ -110,6 +114,9 @@ pub fn run(
     ctx.write("summary.json", format!("{summary:#}\n").as_bytes())?;
     Ok(())
 }
+
+/// Where the policy of averaged weights stands in the stage's directory.
+pub const MOVING_AVERAGE: &str = "moving-average";
 
 /// Where a policy from under way stands in the stage's directory, by the share of the training that
 /// was behind.

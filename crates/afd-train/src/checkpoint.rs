@@ -38,6 +38,11 @@ pub(crate) fn best_dir(dir: &Path) -> PathBuf {
     dir.join(BEST)
 }
 
+/// Where a checkpoint keeps the moving average of the weights.
+pub(crate) fn average_dir(checkpoint: &Path) -> PathBuf {
+    checkpoint.join("moving-average")
+}
+
 /// Publishes `dir/name` by filling a scratch directory and renaming it.
 fn publish(
     dir: &Path,

@@ -9,6 +9,7 @@
 //! - [`Hooks`]: how the loop reaches disk and people; it prints nothing itself.
 //! - [`schedule::learning_rate`]: the rate at a step.
 
+mod average;
 mod checkpoint;
 mod config;
 mod error;

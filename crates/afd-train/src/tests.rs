@@ -334,3 +334,57 @@ fn a_broken_checkpoint_is_named() {
     let error = run(dir.path(), &config(), 8, &Lines::default()).unwrap_err();
     assert!(error.to_string().contains("checkpoint-4"), "{error}");
 }
+
+#[test]
+fn the_moving_average_follows_the_weights_also_after_a_kill() {
+    let config = TrainConfig {
+        learning_rate: 0.1,
+        num_train_epochs: 4,
+        save_steps: 2,
+        ..config()
+    };
+    let data = data();
+    let seen: RefCell<Vec<(f32, f32)>> = RefCell::default();
+    // Eight steps, the last of which is the outcome.
+    let shares: Vec<f64> = (1..8).map(|step| f64::from(step) / 8.0).collect();
+    let run = |dir: &Path, kill_at: u64| {
+        let hooks = Hooks {
+            dir,
+            save: &|model: &Line, dir: &Path| model.save(dir),
+            load: &|dir: &Path| Line::load(dir),
+            log: &|step, _: &[(&str, f64)]| match step == kill_at {
+                true => Err("killed".into()),
+                false => Ok(()),
+            },
+            resumed: &|_| Ok(()),
+            progress: &|_, _, _, _| {},
+            snapshots: Snapshots {
+                shares: &shares,
+                write: &|model, _| {
+                    seen.borrow_mut().push(model.values());
+                    Ok(())
+                },
+                moving_average: Some(0.75),
+            },
+        };
+        train(Line::new(0.3, -0.2), &data, &plan(4), None, &config, &hooks)
+    };
+    let dir = temporary();
+    let outcome = run(dir.path(), 0).unwrap();
+    let mut steps = seen.borrow().clone();
+    steps.push(outcome.model.values());
+    assert_eq!(steps.len(), 8);
+    let expected = steps.iter().fold((0.3, -0.2), |average, now| {
+        let towards = |average: f32, now: f32| 0.75 * average + 0.25 * now;
+        (towards(average.0, now.0), towards(average.1, now.1))
+    });
+    let found = outcome.moving_average.unwrap().values();
+    let close = |a: (f32, f32), b: (f32, f32)| (a.0 - b.0).abs() + (a.1 - b.1).abs() < 1e-5;
+    assert!(close(found, expected), "{found:?} for {expected:?}");
+    assert!(!close(found, outcome.model.values()));
+
+    let dir = temporary();
+    assert!(run(dir.path(), 5).is_err());
+    let resumed = run(dir.path(), 0).unwrap().moving_average.unwrap();
+    assert!(close(resumed.values(), found), "{resumed:?}");
+}

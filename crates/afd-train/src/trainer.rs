@@ -9,6 +9,7 @@ use burn::{
 
 use crate::{
     BoxError, Error, Objective, TrainConfig,
+    average::follow,
     checkpoint::{self, TrainerState},
     gradients,
     schedule::learning_rate,
@@ -48,6 +49,10 @@ pub struct Snapshots<'a, M> {
     pub shares: &'a [f64],
     /// Keeps a copy. What an earlier attempt kept may be written again, the same.
     pub write: &'a dyn Fn(M, f64) -> Result<(), BoxError>,
+    /// Have a moving average of the weights, which the outcome holds: after each step it is this much
+    /// of itself and the rest of the model. It begins as the model does, and takes the memory of what
+    /// is trained once more.
+    pub moving_average: Option<f64>,
 }
 
 impl<M> Snapshots<'_, M> {
@@ -56,6 +61,7 @@ impl<M> Snapshots<'_, M> {
         Self {
             shares: &[],
             write: &|_, _| Ok(()),
+            moving_average: None,
         }
     }
 
@@ -74,6 +80,8 @@ impl<M> Snapshots<'_, M> {
 pub struct Outcome<M> {
     /// The trained model, without gradients.
     pub model: M,
+    /// The moving average of its weights, if one was asked for.
+    pub moving_average: Option<M>,
     /// Optimiser steps done.
     pub steps: u64,
     /// Evaluation loss of the returned model, if there was anything to evaluate on.
@@ -115,9 +123,14 @@ pub fn train<M: Module, O: Objective<M>>(
     let mut optimizer = optimizer(&model, config);
     let mut state = TrainerState::default();
     let mut model = model;
+    let decay = hooks.snapshots.moving_average;
+    let mut average = decay.map(|_| model.clone());
     if let Some(path) = checkpoint::latest(hooks.dir) {
         (state, optimizer) = checkpoint::load(&path, optimizer)?;
         model = (hooks.load)(&path)?;
+        if average.is_some() {
+            average = Some((hooks.load)(&checkpoint::average_dir(&path))?);
+        }
     }
     (hooks.resumed)(state.global_step)?;
     let mut model = model.train();
@@ -141,6 +154,9 @@ pub fn train<M: Module, O: Objective<M>>(
         }
         let rate = learning_rate(config, step, total);
         model = optimizer.step(rate, model, grads);
+        if let (Some(decay), Some(last)) = (decay, average.take()) {
+            average = Some(follow(last, &model, decay));
+        }
         state.global_step += 1;
         state.num_input_tokens_seen += tokens;
         add_up(&mut state.running, sums);
@@ -183,7 +199,13 @@ pub fn train<M: Module, O: Objective<M>>(
         if config.save_steps > 0 && (is_over || is_due(step + 1, config.save_steps)) {
             let valid = model.valid();
             checkpoint::save(hooks.dir, &state, &optimizer, |dir| {
-                (hooks.save)(&valid, dir)
+                (hooks.save)(&valid, dir)?;
+                let Some(average) = &average else {
+                    return Ok(());
+                };
+                let beside = checkpoint::average_dir(dir);
+                std::fs::create_dir_all(&beside)?;
+                (hooks.save)(average, &beside)
             })?;
         }
     }
@@ -201,6 +223,7 @@ pub fn train<M: Module, O: Objective<M>>(
     }
     Ok(Outcome {
         model,
+        moving_average: average,
         steps: state.global_step,
         eval_loss: match config.load_best_model_at_end {
             true => state.best.map(|(loss, _)| loss),

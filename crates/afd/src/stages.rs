@@ -8,14 +8,15 @@ use afd_eval::EvalInputs;
 use afd_model::Scorer;
 use afd_policy::{best_of_n, sample};
 use afd_reward::{
-    Architecture, ClosedFormConfig, LoadOptions, PairSource, RewardModel, closed_form,
+    Architecture, ClosedFormConfig, LoadOptions, NamedReference, PairSource, Reference,
+    RewardModel, closed_form,
     diagnostics::{self, DiagnosticsInputs, Policies, Samples},
     embed,
     learn::{self, RewardInputs},
     pairs::{self, FOLDS, PairInputs, Share},
     score,
 };
-use afd_sft::{SftConfig, SftInputs, snapshot_dir};
+use afd_sft::{MOVING_AVERAGE, SftConfig, SftInputs, snapshot_dir};
 use afd_stage::{Artifact, RunDir, StageContext, source_artifact};
 
 use crate::{
@@ -99,6 +100,7 @@ impl Stages<'_> {
         // Nobody refers to it half-way.
         let sft = SftConfig {
             snapshots: Vec::new(),
+            moving_average: None,
             ..self.config.sft.0.clone()
         };
         self.fine_tuned(&name, &sft, initial, &demonstrations, &[data, folds])
@@ -311,13 +313,18 @@ impl Stages<'_> {
         sft: &Artifact,
         samples: &Artifact,
     ) -> Result<Artifact, Stopped> {
-        let references = variant.references.iter().map(|&share| match share {
-            0.0 => initial.path().to_owned(),
-            share => sft.file(snapshot_dir(share)),
+        let references = variant.references.iter().map(|&reference| match reference {
+            Reference::INITIAL => initial.path().to_owned(),
+            Reference::Share(share) => sft.file(snapshot_dir(share)),
+            Reference::Named(NamedReference::MovingAverage) => sft.file(MOVING_AVERAGE),
         });
         let references: Vec<PathBuf> = references.collect();
         let mut inputs = vec![initial, samples];
-        if variant.references.iter().any(|share| *share > 0.0) {
+        if variant
+            .references
+            .iter()
+            .any(|reference| *reference != Reference::INITIAL)
+        {
             inputs.push(sft);
         }
         let (name, batch) = (format!("scores/{name}"), self.batch());

@@ -6,7 +6,7 @@ use afd_backend::{Dtype, Precision};
 use afd_data::DialogueForm;
 use afd_hub::Model;
 use afd_model::{DecoderConfig, Head, LoraConfig};
-use afd_reward::{Architecture, ObjectiveKind, pairs::is_free_name};
+use afd_reward::{Architecture, NamedReference, ObjectiveKind, Reference, pairs::is_free_name};
 
 use super::{Config, DataSource, Golden};
 use crate::models;
@@ -83,17 +83,29 @@ impl Config {
                 "must have a name of its own, of letters a to z, digits and -",
             );
             let snapshots = &self.sft.0.snapshots;
-            let known = |share: &f64| *share == 0.0 || snapshots.contains(share);
+            let average = self.sft.0.moving_average;
+            let known = |reference: &Reference| match reference {
+                Reference::Share(share) => *share == 0.0 || snapshots.contains(share),
+                Reference::Named(NamedReference::MovingAverage) => average.is_some(),
+            };
             rules.require(
                 variant.references.iter().all(known),
                 &format!("{key}.references"),
-                "must each be 0 or one of sft.snapshots",
+                "must each be 0, one of sft.snapshots, or \"moving_average\" with sft.moving_average",
             );
         }
         rules.require(
             self.sft.0.snapshots.is_empty() || self.sft.1.early_stopping_patience == 0,
             "sft.snapshots",
             "needs sft.early_stopping_patience = 0: a training that stops early may not get there",
+        );
+        rules.require(
+            self.sft
+                .0
+                .moving_average
+                .is_none_or(|decay| decay > 0.0 && decay < 1.0),
+            "sft.moving_average",
+            "must be between 0 and 1, such as 0.99",
         );
         let under_way = |share: &f64| *share > 0.0 && *share < 1.0;
         rules.require(

@@ -177,15 +177,16 @@ aggregate = \"min\"
 sources = [\"init-sft\"]
 [closed_form.variants.half]
 reduction = \"sum\"
-references = [0.5]
+references = [0.5, \"moving_average\"]
 "
     );
-    let ensemble = ensemble.replace("[sft]", "[sft]\nsnapshots = [0.5]");
+    let ensemble = ensemble.replace("[sft]", "[sft]\nsnapshots = [0.5]\nmoving_average = 0.9");
     let whole = Run::new(&ensemble);
     whole.pipeline(&[]).succeeds();
     let run = Run::new(&ensemble);
     for moment in [
         "sft/snapshot-0.5",
+        "sft/checkpoint-8",
         "reward__init-sft/checkpoint-member-0/checkpoint-2",
         "reward__init-sft/checkpoint-member-0.json",
         "reward__init-sft/checkpoint-member-1/checkpoint-4",

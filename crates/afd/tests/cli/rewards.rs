@@ -20,6 +20,7 @@ fn rows(path: &Path) -> Vec<serde_json::Value> {
 const MUCH: &str = r#"
 [sft]
 snapshots = [0.5]
+moving_average = 0.9
 [pairs]
 sources = ["init-sft", "preference"]
 prompts = "cross_fitted"
@@ -41,6 +42,9 @@ references = [0.0, 0.5]
 [closed_form.variants.half]
 reduction = "mean"
 references = [0.5]
+[closed_form.variants.average]
+reduction = "sum"
+references = ["moving_average"]
 "#;
 
 #[test]
@@ -113,7 +117,7 @@ fn a_run_has_every_reward_that_is_asked_for() {
     );
     assert!(run.file("diagnostics/both/reliability.svg").is_file());
     let summary = run.summary();
-    for ranker in ["both", "per-token", "half"] {
+    for ranker in ["both", "per-token", "half", "average"] {
         assert!(summary.contains(&format!("\"{ranker}\"")), "{ranker}");
     }
 
@@ -269,7 +273,7 @@ fn keys_that_do_not_go_together_are_told() {
         "`reward.margin` must be left out",
         "`reward.hidden_sizes` must be given for architecture = \"embedding_mlp\"",
         "`closed_form.variants.longest` must have a name of its own",
-        "`closed_form.variants.longest.references` must each be 0 or one of sft.snapshots",
+        "`closed_form.variants.longest.references` must each be 0, one of sft.snapshots",
     ];
     Run::new(extra).afd("check", &[]).fails(2, &parts);
 }
