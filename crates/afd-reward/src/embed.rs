@@ -179,3 +179,47 @@ impl Embeddings {
         self.by_text.get(&key(prompt, answer)).map(Vec::as_slice)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn embeddings_are_of_one_model_and_may_be_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(EMBEDDINGS);
+        let metadata = HashMap::from([(MODEL.to_owned(), "this".to_owned())]);
+        let write = |count: usize, keys: &[u8], values: &[u8]| {
+            let view = |dtype, shape, bytes| TensorView::new(dtype, shape, bytes).unwrap();
+            let width = if count == 0 { 0 } else { 2 };
+            let tensors = [
+                ("keys", view(Dtype::U8, vec![count, 16], keys)),
+                ("embeddings", view(Dtype::F32, vec![count, width], values)),
+            ];
+            let bytes = safetensors::serialize(tensors, Some(metadata.clone())).unwrap();
+            std::fs::write(&path, bytes).unwrap();
+        };
+        let values: Vec<u8> = [0.5f32, -2.0]
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        write(1, &key("p", " a"), &values);
+        let embeddings = Embeddings::open(&path, "this").unwrap();
+        assert_eq!(embeddings.get("p", " a"), Some(&[0.5, -2.0][..]));
+        assert_eq!(embeddings.get("p a", ""), None);
+        let error = Embeddings::open(&path, "another")
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains("by another model") && error.contains("delete it"),
+            "{error}"
+        );
+        // Every answer was too long.
+        write(0, &[], &[]);
+        assert_eq!(
+            Embeddings::open(&path, "this").unwrap().get("p", " a"),
+            None
+        );
+    }
+}

@@ -170,3 +170,99 @@ impl Varies {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use afd_data::records::read_jsonl;
+    use afd_stage::{Quiet, RunDir};
+
+    use super::*;
+
+    /// Scores answers by their number in the file, and gives the rows and how many prompts were scored
+    /// at a time.
+    fn scored(samples: &[(&str, u32)]) -> (Vec<Scores>, Vec<usize>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.jsonl");
+        let line = |(prompt, index): &(&str, u32)| {
+            let row = serde_json::json!({
+                "prompt": prompt, "index": index, "completion": " a", "completion_ids": [3, 1],
+                "logprobs": [-1.0, -0.5], "finish_reason": "stop",
+            });
+            format!("{row}\n\n")
+        };
+        std::fs::write(&path, samples.iter().map(line).collect::<String>()).unwrap();
+        let run = RunDir::open(&dir.path().join("run"), 0, Arc::new(Quiet)).unwrap();
+        let (mut number, mut calls) = (0.0, Vec::new());
+        let stage = run.stage("scores/test", 1, &(), &[], |ctx| {
+            write_scores(&path, ctx, |answers| {
+                calls.push(answers.len());
+                let scores = answers.iter().map(|_| {
+                    number += 1.0;
+                    number
+                });
+                Ok(Rewards {
+                    scores: scores.collect(),
+                    spread: Vec::new(),
+                    token_rewards: vec![vec![0.5, 0.25]; answers.len()],
+                    tokens: 0,
+                })
+            })
+        });
+        (read_jsonl(&stage.unwrap().file(SCORES)).unwrap(), calls)
+    }
+
+    #[test]
+    fn a_row_for_each_prompt_whatever_its_first_index_or_its_text() {
+        let (rows, _) = scored(&[("p", 0), ("p", 1), ("p", 0), ("q", 1), ("q", 2)]);
+        let rows: Vec<(&str, &[f32])> = rows
+            .iter()
+            .map(|row| (&row.prompt[..], &row.scores[..]))
+            .collect();
+        assert_eq!(
+            rows,
+            [("p", &[1.0, 2.0][..]), ("p", &[3.0]), ("q", &[4.0, 5.0])]
+        );
+    }
+
+    #[test]
+    fn sixteen_prompts_are_scored_at_a_time_and_the_rest_after() {
+        let prompts: Vec<String> = (0..17).map(|i| format!("p{i}")).collect();
+        let samples: Vec<(&str, u32)> = prompts
+            .iter()
+            .flat_map(|prompt| [(&prompt[..], 0), (&prompt[..], 1)])
+            .collect();
+        let (rows, calls) = scored(&samples);
+        assert_eq!(calls, [32, 2]);
+        assert_eq!(rows[16].scores, [33.0, 34.0]);
+        assert_eq!(rows[16].tokens, [[0.5, 0.25], [0.5, 0.25]]);
+        assert_eq!(scored(&samples[..32]).1, [32]);
+    }
+
+    #[test]
+    fn scores_that_never_differ_within_a_prompt_are_told() {
+        let answers = |prompt: &str, count: u32| -> Vec<Sample> {
+            let sample = |index| Sample {
+                prompt: prompt.to_owned(),
+                index,
+                completion: " a".to_owned(),
+                completion_ids: vec![1],
+                logprobs: vec![-1.0],
+                finish_reason: "stop".to_owned(),
+            };
+            (0..count).map(sample).collect()
+        };
+        let mut varies = Varies::default();
+        varies.see(&answers("p", 2), &[1.0, 1.0]);
+        varies.see(&answers("q", 2), &[2.0, 2.0]);
+        let error = varies.check(Path::new("reward/x")).unwrap_err().to_string();
+        assert!(error.contains("all 4 answers alike"), "{error}");
+        varies.see(&answers("r", 2), &[2.0, 2.5]);
+        assert!(varies.check(Path::new("reward/x")).is_ok());
+        // One answer to each prompt says nothing.
+        let mut single = Varies::default();
+        single.see(&answers("p", 1), &[1.0]);
+        assert!(single.check(Path::new("reward/x")).is_ok());
+    }
+}

@@ -163,3 +163,60 @@ impl HeldOut {
         Ok(Some(self.read_as(ratios.collect())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(offset: f32, paired: bool) -> HeldOut {
+        let dir = tempfile::tempdir().unwrap();
+        let pair = |prompt: &str| {
+            let row = serde_json::json!({
+                "prompt": prompt, "chosen": " Yes, it is.", "rejected": " no",
+                "chosen_source": "sft", "rejected_source": "init",
+            });
+            format!("{row}\n")
+        };
+        let pairs = dir.path().join("pairs.jsonl");
+        std::fs::write(&pairs, ["p", "q", "r"].map(pair).concat()).unwrap();
+        let prediction = |(row, chosen, rejected): (usize, f32, f32)| {
+            let row = serde_json::json!({
+                "chosen_row": row, "rejected_row": row,
+                "chosen": chosen + offset, "rejected": rejected + offset,
+            });
+            format!("{row}\n")
+        };
+        let predictions = dir.path().join("predictions.jsonl");
+        let rows = [(0, 1.0, -0.5), (2, 0.25, 0.25)].map(prediction);
+        std::fs::write(&predictions, rows.concat()).unwrap();
+        HeldOut::read(&pairs, &predictions, paired).unwrap()
+    }
+
+    #[test]
+    fn held_out_answers_stand_among_all_with_their_logits() {
+        let held_out = read(0.0, false);
+        assert_eq!(held_out.logits, [1.0, -0.5, 0.25, 0.25]);
+        assert_eq!(held_out.labels, [true, false, true, false]);
+        assert_eq!(
+            (held_out.prompts.as_slice(), held_out.places.as_slice()),
+            (&[0, 0, 2, 2][..], &[0, 1, 4, 5][..])
+        );
+        assert_eq!(held_out.all.labels.len(), 6);
+        // One pair in order, one tied.
+        assert_eq!(held_out.accuracy(), 0.75);
+        assert!(!held_out.of_preferences());
+    }
+
+    #[test]
+    fn of_a_paired_objective_only_leads_count() {
+        for offset in [0.0, 8.0] {
+            let held_out = read(offset, true);
+            assert_eq!(held_out.logits, [1.5, -1.5, 0.0, 0.0]);
+            assert_eq!(held_out.accuracy(), 0.75);
+            assert_eq!(
+                held_out.read_as(vec![3.0, 1.0, 0.0, 4.0]),
+                [2.0, -2.0, -4.0, 4.0]
+            );
+        }
+    }
+}

@@ -145,6 +145,19 @@ fn a_run_has_every_reward_that_is_asked_for() {
         "{}",
         scored.stderr
     );
+    // A name is part of what reports say.
+    run.write(
+        "config.toml",
+        format!(
+            "extends = \"tiny.toml\"\n{}",
+            MUCH.replace("variants.half", "variants.halfway")
+        ),
+    );
+    run.pipeline(&[]).succeeds();
+    let summary = run.summary();
+    assert!(summary.contains("\"halfway\"") && !summary.contains("\"half\""));
+    assert!(run.file("policy/best-of-n/halfway.jsonl").is_file());
+
     // Another model's embeddings are refused.
     let other = run.file("sft");
     let refused = score(&["--base", other.to_str().unwrap()]);
