@@ -1,6 +1,9 @@
 //! Reward models of every kind, as their directories hold them: text in, a logit out.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use afd_backend::Placement;
 use afd_data::{DialogueForm, TokenRow, Tokenizer, features};
@@ -33,7 +36,7 @@ pub(crate) enum Description {
     /// A linear model on features of the answer.
     Linear {
         /// What a standard deviation of each adds to the logit: for people to read.
-        weights: Vec<(String, f32)>,
+        weights: BTreeMap<String, f32>,
     },
     /// Members in directories of their own.
     Ensemble {

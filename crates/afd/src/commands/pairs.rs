@@ -3,7 +3,7 @@
 use afd_backend::Placement;
 use afd_data::Tokenizer;
 use afd_reward::pairs::{
-    Answerer, Field, Share, are_pairs, copy_pairs, is_free_name, mix, write_pairs,
+    Answerer, Field, PAIRS, Share, are_pairs, copy_pairs, is_free_name, mix, write_pairs,
     write_preferences,
 };
 use afd_stage::{Artifact, RunDir, source_artifact};
@@ -19,13 +19,16 @@ use crate::{
 };
 
 pub(crate) fn run(args: &PairsArgs) -> Result<(), Error> {
-    in_run(args, |stages, initial| make(args, stages, initial))
+    in_run(args, |stages, initial| {
+        let pairs = make(args, stages, initial)?;
+        Ok(format!("pairs: {}\n", pairs.file(PAIRS).display()))
+    })
 }
 
-/// Opens the run and does something in it; tells where the result is.
+/// Opens the run, does something in it, and tells what.
 pub(super) fn in_run(
     args: &PairsArgs,
-    work: impl FnOnce(&Stages<'_>, &Artifact) -> Result<Artifact, Stopped>,
+    work: impl FnOnce(&Stages<'_>, &Artifact) -> Result<String, Stopped>,
 ) -> Result<(), Error> {
     if !is_free_name(&args.name) {
         return Err(Error::Usage(format!(
@@ -50,7 +53,7 @@ pub(super) fn in_run(
         placement: &placement,
     };
     match work(&stages, &initial) {
-        Ok(made) => super::print(&format!("{}\n", made.path().display())),
+        Ok(told) => super::print(&told),
         Err(Stopped::Failed(error)) => Err(error),
         Err(Stopped::AsAsked) => Ok(()),
     }

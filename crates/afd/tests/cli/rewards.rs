@@ -176,8 +176,8 @@ fn a_linear_model_says_what_it_looks_at() {
     );
     run.pipeline(&[]).succeeds();
     let model = json(&run.file("reward/init-demo/reward_model.json"));
-    let weights = model["weights"].as_array().unwrap();
-    assert_eq!(weights[0][0], "characters");
+    let weights = model["weights"].as_object().unwrap();
+    assert!(weights["characters"].is_number());
     assert_eq!(weights.len(), 19);
     let summary = json(&run.file("pairs/init-demo/summary.json"));
     assert_eq!(summary["matched"], false);
@@ -204,7 +204,11 @@ fn a_reward_model_can_be_made_of_files_alone() {
         init.as_os_str(),
     ];
     let made = call("reward", &sides).succeeds().stdout;
-    assert_eq!(Path::new(made.trim()), place.join("reward/mine"));
+    let told = format!("reward model: {}\n", place.join("reward/mine").display());
+    assert!(
+        made.starts_with(&told) && made.contains("held-out AUC"),
+        "{made}"
+    );
     assert!(place.join("reward/mine/model.safetensors").is_file());
     let own = rows(&place.join("pairs/mine/pairs.jsonl"));
     let pipelines = rows(&finished.join("pairs/init-sft/pairs.jsonl"));
