@@ -60,7 +60,8 @@ pub fn hinge(chosen: Tensor<1>, rejected: Tensor<1>) -> Tensor<1> {
 /// Formula: `−c + exp(r) − 1`.
 /// Source: Sugiyama et al. 2008, in the unnormalised form (UKL) that GSIL takes
 /// (arXiv 2410.10093).
-/// Departures: the exponential goes on along its tangent above 10, see [`exp`].
+/// Departures: the exponential goes on along its tangent above 10, so that a runaway logit has a
+/// finite loss and a gradient that calls it back.
 /// Optimum: `log p₊/p₋`, without the class-ratio shift of [`binary_cross_entropy`] when both
 /// classes are averaged apart.
 pub fn kliep(chosen: Tensor<1>, rejected: Tensor<1>) -> Tensor<1> {
@@ -71,7 +72,7 @@ pub fn kliep(chosen: Tensor<1>, rejected: Tensor<1>) -> Tensor<1> {
 ///
 /// Formula: `½ exp(2r) − exp(c)`.
 /// Source: Kanamori, Hido & Sugiyama 2009; among GSIL's losses (arXiv 2410.10093).
-/// Departures: the exponentials go on along their tangents above logits of 10, see [`exp`].
+/// Departures: the exponentials go on along their tangents above logits of 10, as in [`kliep`].
 /// Optimum: `log p₊/p₋`. Answers the rejected side would hardly write weigh as the square of the
 /// ratio: of all of these the loudest on rare ones.
 pub fn lsif(chosen: Tensor<1>, rejected: Tensor<1>) -> Tensor<1> {
