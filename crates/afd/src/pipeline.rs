@@ -120,6 +120,7 @@ fn stages(
         Golden::Judge => judge,
         Golden::Classifier => models.golden.as_ref().map(Located::artifact).transpose()?,
     };
+    let golden = golden.map(|model| (model, &initial));
     stages.eval(&data, &test_init, &test_sft, &scores, &diagnostics, golden)
 }
 

@@ -299,7 +299,7 @@ impl Stages<'_> {
         let key = (self.batch(), self.config.precision, self.form());
         self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
             let samples = samples.file(sample::SAMPLES);
-            let options = self.reading(Some(initial));
+            let options = self.reading(initial);
             score::run(reward_model.path(), &samples, &options, self.placement, ctx)
         })
     }
@@ -407,7 +407,8 @@ impl Stages<'_> {
             })
     }
 
-    /// The evaluation and its report; without a `golden` model the world is the judge.
+    /// The evaluation and its report; without a `golden` model the world is the judge. Beside it stands
+    /// the policy whose embeddings it may read.
     pub(crate) fn eval(
         &self,
         data: &Artifact,
@@ -415,14 +416,14 @@ impl Stages<'_> {
         sft: &Artifact,
         scores: &Named,
         diagnostics: &Named,
-        golden: Option<Artifact>,
+        golden: Option<(Artifact, &Artifact)>,
     ) -> Result<(), Stopped> {
         let config = self.config;
         let (name, batch) = (config.golden.golden.name(), self.batch());
         let mut inputs: Vec<&Artifact> = scores.iter().map(|(_, scores)| scores).collect();
         inputs.extend([sft, data, init]);
         inputs.extend(diagnostics.iter().map(|(_, found)| found));
-        inputs.extend(&golden);
+        inputs.extend(golden.iter().map(|(model, _)| model));
         let scoring = golden
             .as_ref()
             .map(|_| (batch, config.precision, self.form()));
@@ -442,8 +443,8 @@ impl Stages<'_> {
             };
             let scorer: Box<dyn Scorer> = match &golden {
                 None => Box::new(rows::WorldScorer),
-                Some(model) => {
-                    let options = self.reading(None);
+                Some((model, base)) => {
+                    let options = self.reading(base);
                     Box::new(RewardModel::load(model.path(), &options, self.placement)?)
                 }
             };
@@ -453,11 +454,11 @@ impl Stages<'_> {
     }
 
     /// How reward models are read; `base` is what they may stand on.
-    fn reading<'a>(&self, base: Option<&'a Artifact>) -> LoadOptions<'a> {
+    fn reading<'a>(&self, base: &'a Artifact) -> LoadOptions<'a> {
         LoadOptions {
             batch_size: self.batch(),
             form: self.form(),
-            base: base.map(Artifact::path),
+            base: Some(base.path()),
             truncation: None,
         }
     }

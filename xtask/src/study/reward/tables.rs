@@ -51,6 +51,7 @@ pub(super) fn markdown(results: &Results, done: usize, of: usize) -> String {
     over_dials(&mut text, results, "Correlation with length", |row| {
         row.length_pearson
     });
+    differences(&mut text, results);
     let variants = results.names(|row| &row.variant);
     if variants.len() > 1 {
         let _ = writeln!(
@@ -86,6 +87,58 @@ fn over_dials(text: &mut String, results: &Results, title: &str, of: fn(&Row) ->
     );
 }
 
+/// Rewards that are set against each other on the same seeds.
+const COMPARED: [(&str, &str); 8] = [
+    ("init-sft", "init-demo"),
+    ("init-sft", "sft-demo"),
+    ("init-sft", "preference"),
+    ("closed-form", "init-sft"),
+    ("closed-form-clipped", "closed-form"),
+    ("closed-form-mean", "closed-form"),
+    ("closed-form-half", "closed-form"),
+    ("closed-form-mixed", "closed-form"),
+];
+
+fn differences(text: &mut String, results: &Results) {
+    let dials = results.dials(DEFAULT);
+    let heads: Vec<String> = dials.iter().map(f64::to_string).collect();
+    let _ = writeln!(
+        text,
+        "Differences in gain on the same seeds, and the golden reward of the fine-tuned policy, by \
+         heterogeneity:\n\n| | {} |\n| :--- |{}",
+        heads.join(" | "),
+        " ---: |".repeat(dials.len())
+    );
+    for (one, other) in COMPARED {
+        let cells: Vec<String> = dials
+            .iter()
+            .map(|&dial| {
+                let (rows, against) = (
+                    results.of(DEFAULT, dial, one),
+                    results.of(DEFAULT, dial, other),
+                );
+                paired(&rows, &against).map_or_else(|| NOTHING.to_owned(), signed)
+            })
+            .collect();
+        let _ = writeln!(text, "| {one} − {other} | {} |", cells.join(" | "));
+    }
+    let of_sft = |&dial: &f64| cell(results.of(DEFAULT, dial, SOURCES[0]), |row| Some(row.sft));
+    let cells: Vec<String> = dials.iter().map(of_sft).collect();
+    let _ = writeln!(text, "| SFT itself | {} |\n", cells.join(" | "));
+}
+
+/// The mean difference in gain over the seeds that both have, with half of its interval.
+fn paired(rows: &[&Row], against: &[&Row]) -> Option<(f64, Option<f64>)> {
+    let differences: Vec<f64> = rows
+        .iter()
+        .filter_map(|row| {
+            let same = against.iter().find(|other| other.seed == row.seed)?;
+            Some(row.gain - same.gain)
+        })
+        .collect();
+    mean_and_half(&differences)
+}
+
 fn one_by_one(text: &mut String, results: &Results, variants: &[String], dial: f64) {
     let _ = writeln!(
         text,
@@ -99,14 +152,7 @@ fn one_by_one(text: &mut String, results: &Results, variants: &[String], dial: f
             let rows = results.of(variant, dial, ranker);
             let gain = cell(rows.clone(), |row| Some(row.gain));
             let default = results.of(DEFAULT, dial, ranker);
-            let differences: Vec<f64> = rows
-                .iter()
-                .filter_map(|row| {
-                    let same = default.iter().find(|other| other.seed == row.seed)?;
-                    Some(row.gain - same.gain)
-                })
-                .collect();
-            match mean_and_half(&differences) {
+            match paired(&rows, &default) {
                 Some(difference) if variant != DEFAULT => {
                     format!("{gain} ({})", signed(difference))
                 }
