@@ -82,7 +82,7 @@ pub(super) struct Case {
     changes: Vec<&'static str>,
 }
 
-/// All runs, those first that a reader misses most: the whole dial seed by seed, then the variants.
+/// All runs, those first that a reader misses most: the whole dial, then the variants, seed by seed.
 pub(super) fn all() -> Vec<Case> {
     let case = |heterogeneity, seed, (variant, changes): (&'static str, &[&'static str])| Case {
         heterogeneity,
@@ -94,8 +94,8 @@ pub(super) fn all() -> Vec<Case> {
     for seed in SEEDS {
         cases.extend(DIALS.map(|dial| case(dial, seed, (DEFAULT, &[]))));
     }
-    for variant in VARIANTS.into_iter().chain([ENSEMBLE]) {
-        for seed in SEEDS {
+    for seed in SEEDS {
+        for variant in VARIANTS.into_iter().chain([ENSEMBLE]) {
             cases.extend(VARIANT_DIALS.map(|dial| case(dial, seed, variant)));
         }
     }
