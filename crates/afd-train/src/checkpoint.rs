@@ -6,9 +6,9 @@ use std::{
 };
 
 use burn::optim::ModuleOptimizer;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{BoxError, Error};
+use crate::{BoxError, Error, Sums};
 
 /// Where the loop stands after a step: with the seed in the plan, all it needs to go on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -25,8 +25,8 @@ pub(crate) struct TrainerState {
     pub(crate) evals_without_best: u64,
     /// Whether early stopping ended the run.
     pub(crate) stopped: bool,
-    /// Sums since the last logged step: name, numerator; the weight under `""`.
-    pub(crate) running: Vec<(String, f64)>,
+    /// What was added up since the last logged step.
+    pub(crate) running: Sums,
 }
 
 const STATE: &str = "trainer_state.json";
@@ -67,13 +67,14 @@ fn publish(
 }
 
 /// Writes `dir/checkpoint-STEP` and removes the one before it.
-pub(crate) fn save(
+pub(crate) fn save<S: Serialize>(
     dir: &Path,
-    state: &TrainerState,
+    step: u64,
+    state: &S,
     optimizer: &ModuleOptimizer,
     save_model: impl FnOnce(&Path) -> Result<(), BoxError>,
 ) -> Result<(), Error> {
-    let name = format!("checkpoint-{}", state.global_step);
+    let name = format!("checkpoint-{step}");
     publish(dir, &name, |scratch| {
         save_model(scratch)?;
         optimizer
@@ -83,8 +84,8 @@ pub(crate) fn save(
         let path = scratch.join(STATE);
         fs::write(&path, json).map_err(|source| Error::Write { path, source })
     })?;
-    for (step, old) in checkpoints(dir) {
-        if step != state.global_step {
+    for (number, old) in checkpoints(dir) {
+        if number != step {
             fs::remove_dir_all(&old).map_err(|source| Error::Write { path: old, source })?;
         }
     }
@@ -116,10 +117,10 @@ fn checkpoints(dir: &Path) -> Vec<(u64, PathBuf)> {
 }
 
 /// Reads the loop's state and the optimiser's from a checkpoint.
-pub(crate) fn load(
+pub(crate) fn load<S: DeserializeOwned>(
     path: &Path,
     optimizer: ModuleOptimizer,
-) -> Result<(TrainerState, ModuleOptimizer), Error> {
+) -> Result<(S, ModuleOptimizer), Error> {
     let broken = |source: BoxError| Error::Checkpoint {
         path: path.into(),
         source,

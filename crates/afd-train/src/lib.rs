@@ -7,6 +7,7 @@
 //! - [`TrainConfig`]: hyper-parameters under the names of Hugging Face's trainers.
 //! - [`Objective`]: what is minimised, as sums over examples.
 //! - [`Hooks`]: how the loop reaches disk and people; it prints nothing itself.
+//! - [`Stepper`]: one step at a time, for loops whose examples come up on the way.
 //! - [`schedule::learning_rate`]: the rate at a step.
 
 mod average;
@@ -16,6 +17,8 @@ mod error;
 mod gradients;
 mod objective;
 pub mod schedule;
+mod stepper;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod trainer;
@@ -23,4 +26,6 @@ mod trainer;
 pub use config::{SchedulerType, TrainConfig};
 pub use error::{BoxError, Error};
 pub use objective::{Loss, Objective};
+pub use stepper::{Stepped, Stepper};
+pub use sums::Sums;
 pub use trainer::{Hooks, Log, Outcome, Plan, Snapshots, evaluate, train};

@@ -2,16 +2,12 @@
 
 use std::{path::Path, time::Instant};
 
-use burn::{
-    module::{Module, ParamGroup},
-    optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer},
-};
+use burn::module::Module;
 
 use crate::{
-    BoxError, Error, Objective, TrainConfig,
+    BoxError, Error, Objective, Stepper, Sums, TrainConfig,
     average::follow,
     checkpoint::{self, TrainerState},
-    gradients,
     schedule::learning_rate,
 };
 
@@ -21,9 +17,6 @@ pub type Plan<'a> = dyn Fn(u64) -> Vec<Vec<Vec<usize>>> + 'a;
 
 /// Takes the named numbers of a step.
 pub type Log<'a> = dyn Fn(u64, &[(&str, f64)]) -> Result<(), BoxError> + 'a;
-
-/// Named sums; the weight they are divided by stands under the empty name.
-type Sums = Vec<(String, f64)>;
 
 /// How the loop reaches disk and people.
 pub struct Hooks<'a, M> {
@@ -120,20 +113,17 @@ pub fn train<M: Module, O: Objective<M>>(
         return Err(Error::NoTargets);
     }
 
-    let mut optimizer = optimizer(&model, config);
-    let mut state = TrainerState::default();
-    let mut model = model;
     let decay = hooks.snapshots.moving_average;
     let mut average = decay.map(|_| model.clone());
-    if let Some(path) = checkpoint::latest(hooks.dir) {
-        (state, optimizer) = checkpoint::load(&path, optimizer)?;
-        model = (hooks.load)(&path)?;
+    let stepper = Stepper::new(model, config);
+    let (mut stepper, state) = stepper.resume(hooks.dir, |path| {
         if average.is_some() {
-            average = Some((hooks.load)(&checkpoint::average_dir(&path))?);
+            average = Some((hooks.load)(&checkpoint::average_dir(path))?);
         }
-    }
+        (hooks.load)(path)
+    })?;
+    let mut state: TrainerState = state.unwrap_or_default();
     (hooks.resumed)(state.global_step)?;
-    let mut model = model.train();
 
     let mut planned_epoch = 0;
     let mut clock = Clock::start(&state);
@@ -144,33 +134,26 @@ pub fn train<M: Module, O: Objective<M>>(
             (epoch_plan, planned_epoch) = (plan(epoch), epoch);
         }
         let micro_batches = &epoch_plan[(step % per_epoch) as usize];
-        let (grads, sums, tokens) = accumulate(&model, objective, micro_batches, step)?;
-        let (grads, norm) = gradients::clip(&model, grads, config.max_grad_norm);
-        if !norm.is_finite() {
-            return Err(Error::NonFinite {
-                what: "gradient norm",
-                step: step + 1,
-            });
-        }
         let rate = learning_rate(config, step, total);
-        model = optimizer.step(rate, model, grads);
+        let stepped;
+        (stepper, stepped) = stepper.step(objective, micro_batches, rate, step)?;
         if let (Some(decay), Some(last)) = (decay, average.take()) {
-            average = Some(follow(last, &model, decay));
+            average = Some(follow(last, stepper.model(), decay));
         }
         state.global_step += 1;
-        state.num_input_tokens_seen += tokens;
-        add_up(&mut state.running, sums);
-        let note = format!("loss {:.4}", mean(&state.running, "loss"));
-        (hooks.progress)(state.global_step, total, tokens, &note);
+        state.num_input_tokens_seen += stepped.tokens;
+        state.running.add(stepped.sums);
+        let note = format!("loss {:.4}", state.running.mean("loss"));
+        (hooks.progress)(state.global_step, total, stepped.tokens, &note);
 
         for share in hooks.snapshots.due(state.global_step, total) {
-            (hooks.snapshots.write)(model.valid(), share)?;
+            (hooks.snapshots.write)(stepper.valid(), share)?;
         }
 
         let is_last = state.global_step == total;
         let evaluation = evaluation.filter(|_| is_last || is_due(step + 1, config.eval_steps));
         let evaluated = evaluation.map(|(objective, batches)| {
-            let valid = model.valid();
+            let valid = stepper.valid();
             let means = evaluate(&valid, objective, batches);
             (valid, means)
         });
@@ -179,9 +162,12 @@ pub fn train<M: Module, O: Objective<M>>(
         }
         let is_over = is_last || state.stopped;
         if is_over || is_due(step + 1, config.logging_steps) {
-            let mut line = named_means(&state.running, "train");
+            let means = state.running.means();
+            let mut line: Vec<(String, f64)> = means
+                .map(|(name, mean)| (format!("train/{name}"), mean))
+                .collect();
             line.extend([
-                ("train/grad_norm".into(), norm),
+                ("train/grad_norm".into(), stepped.grad_norm),
                 ("train/learning_rate".into(), rate),
                 ("train/epoch".into(), (step + 1) as f64 / per_epoch as f64),
                 ("perf/tokens_per_sec".into(), clock.lap(&state)),
@@ -197,9 +183,8 @@ pub fn train<M: Module, O: Objective<M>>(
             log(hooks, step + 1, &line)?;
         }
         if config.save_steps > 0 && (is_over || is_due(step + 1, config.save_steps)) {
-            let valid = model.valid();
-            checkpoint::save(hooks.dir, &state, &optimizer, |dir| {
-                (hooks.save)(&valid, dir)?;
+            stepper.save(hooks.dir, state.global_step, &state, |model, dir| {
+                (hooks.save)(model, dir)?;
                 let Some(average) = &average else {
                     return Ok(());
                 };
@@ -212,15 +197,11 @@ pub fn train<M: Module, O: Objective<M>>(
 
     let model = match (config.load_best_model_at_end, state.best) {
         (true, Some(_)) => (hooks.load)(&checkpoint::best_dir(hooks.dir))?,
-        _ => model.valid(),
+        _ => stepper.valid(),
     };
     // The last step may still be under way: what goes wrong in it is this function's error, and a
     // driver whose process ends meanwhile may crash.
-    for device in model.devices() {
-        device
-            .sync()
-            .map_err(|error| Error::Device(error.to_string()))?;
-    }
+    stepper.sync()?;
     Ok(Outcome {
         model,
         moving_average: average,
@@ -293,101 +274,16 @@ pub fn evaluate<M, O: Objective<M>>(
     objective: &O,
     batches: &[Vec<usize>],
 ) -> Vec<(String, f64)> {
-    let mut sums = Vec::new();
+    let mut sums = Sums::default();
     for batch in batches {
         let loss = objective.loss(model, batch, None);
         let weight = batch.iter().map(|&i| objective.weight(i)).sum();
         let value = f64::from(loss.sum.into_scalar::<f32>());
-        add_up(&mut sums, named(value, weight, loss.metrics));
+        let named = [("loss", value)].into_iter().chain(loss.metrics);
+        sums.add(Sums::new(weight, named));
     }
-    let names = sums.iter().filter(|(name, _)| !name.is_empty());
-    names
-        .map(|(name, _)| (name.clone(), mean(&sums, name)))
-        .collect()
-}
-
-fn optimizer<M: Module>(model: &M, config: &TrainConfig) -> ModuleOptimizer {
-    let adamw = |weight_decay: f64| {
-        AdamWConfig::new()
-            .with_beta_1(config.adam_beta1 as f32)
-            .with_beta_2(config.adam_beta2 as f32)
-            .with_epsilon(config.adam_epsilon as f32)
-            .with_weight_decay(weight_decay as f32)
-            .build()
-    };
-    ModuleOptimizer::from(adamw(config.weight_decay)).with_group(
-        ParamGroup::from_ids(gradients::undecayed(model)),
-        adamw(0.0),
-        None,
-    )
-}
-
-/// The gradient of `Σ loss / Σ weight` over all micro-batches, the sums, and the tokens read.
-fn accumulate<M: Module, O: Objective<M>>(
-    model: &M,
-    objective: &O,
-    micro_batches: &[Vec<usize>],
-    step: u64,
-) -> Result<(GradientsParams, Sums, u64), Error> {
-    let examples = || micro_batches.iter().flatten();
-    let total: f64 = examples().map(|&i| objective.weight(i)).sum();
-    if total <= 0.0 {
-        return Err(Error::NoTargets);
-    }
-    let mut accumulator = GradientsAccumulator::new();
-    let mut sums = Vec::new();
-    for (index, batch) in micro_batches.iter().enumerate() {
-        // Steps of an epoch may differ in their number of micro-batches, but not by so much.
-        let draw = (step << 20) + index as u64;
-        let loss = objective.loss(model, batch, Some(draw));
-        let value = f64::from(loss.sum.clone().into_scalar::<f32>());
-        if !value.is_finite() {
-            return Err(Error::NonFinite {
-                what: "loss",
-                step: step + 1,
-            });
-        }
-        let weight = batch.iter().map(|&i| objective.weight(i)).sum();
-        add_up(&mut sums, named(value, weight, loss.metrics));
-        let grads = loss.sum.div_scalar(total).backward();
-        accumulator.accumulate(model, GradientsParams::from_grads(grads, model));
-    }
-    let tokens = examples().map(|&i| objective.tokens(i)).sum();
-    Ok((accumulator.grads(), sums, tokens))
-}
-
-fn named(loss: f64, weight: f64, metrics: Vec<(&'static str, f64)>) -> Sums {
-    [("", weight), ("loss", loss)]
-        .into_iter()
-        .chain(metrics)
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
-}
-
-fn add_up(sums: &mut Sums, values: Sums) {
-    for (name, value) in values {
-        match sums.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, sum)) => *sum += value,
-            None => sums.push((name, value)),
-        }
-    }
-}
-
-/// A sum divided by the weights, which stand under the empty name.
-fn mean(sums: &[(String, f64)], name: &str) -> f64 {
-    let get = |wanted: &str| sums.iter().find(|(name, _)| name == wanted);
-    match (get(name), get("")) {
-        (Some((_, sum)), Some((_, weight))) => sum / weight,
-        _ => f64::NAN,
-    }
-}
-
-/// The means of all sums, named `prefix/…`.
-fn named_means(sums: &Sums, prefix: &str) -> Vec<(String, f64)> {
-    let names = sums.iter().filter(|(name, _)| !name.is_empty());
-    names
-        .map(|(name, _)| (format!("{prefix}/{name}"), mean(sums, name)))
-        .collect()
+    let means = sums.means();
+    means.map(|(name, mean)| (name.to_owned(), mean)).collect()
 }
 
 fn is_due(step: u64, every: u64) -> bool {
