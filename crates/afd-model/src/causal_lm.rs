@@ -15,7 +15,7 @@ use burn::{
 use crate::{
     Decoder, DecoderConfig, Error, Head, Padded, Pretrained, Sequence, Side,
     checkpoint::Checkpoint,
-    hidden::on_host,
+    hidden::{on_host, on_host_in},
     layers::Linear,
     sequences::index_tensor,
     weights::{Source, Weights},
@@ -150,6 +150,27 @@ impl CausalLm {
             (self, &self.model),
             sequences,
             batch,
+            |row| row.targets(),
+            log_probs,
+        )
+    }
+
+    /// [`Self::score_log_probs`] of sequences that are run together as `batches` says, which holds their
+    /// indices: to the last bit what a training step sees that has the same micro-batches, where the
+    /// device repeats itself.
+    ///
+    /// # Errors
+    /// Those of [`Self::score_log_probs`].
+    pub fn score_log_probs_in(
+        &self,
+        sequences: &[Sequence<'_>],
+        batches: &[Vec<usize>],
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let log_probs = |model: &Self, rows: &[Sequence<'_>]| model.log_probs(rows, Side::Right);
+        on_host_in(
+            (self, &self.model),
+            sequences,
+            batches,
             |row| row.targets(),
             log_probs,
         )

@@ -111,6 +111,18 @@ impl SequenceClassifier {
         })
     }
 
+    /// One number per answer token, `[Σ answer tokens]`, row after row: each read at the token before
+    /// it, at the state in which it is drawn. What a value model says.
+    ///
+    /// # Panics
+    /// When a sequence is longer than the model's context.
+    pub fn state_values(&self, sequences: &[Sequence<'_>]) -> Tensor<1> {
+        self.read(sequences, |sequence| {
+            let first = sequence.first_target();
+            first - 1..sequence.ids.len() - 1
+        })
+    }
+
     /// The score head at some positions of each sequence.
     fn read(
         &self,
@@ -161,6 +173,25 @@ impl SequenceClassifier {
             batch,
             tokens,
             Self::token_scores,
+        )
+    }
+
+    /// [`Self::state_values`] on the host, those of each sequence.
+    ///
+    /// # Errors
+    /// Those of [`Self::score_all`].
+    pub fn value_tokens(
+        &self,
+        sequences: &[Sequence<'_>],
+        batch: usize,
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let tokens = |row: &Sequence<'_>| row.targets();
+        on_host(
+            (self, &self.model),
+            sequences,
+            batch,
+            tokens,
+            Self::state_values,
         )
     }
 }

@@ -57,14 +57,29 @@ impl Decoder {
 /// [`Error::ContextLength`], [`Error::TokenId`] on sequences the decoder cannot read,
 /// [`Error::NonFinite`] when a value is NaN or infinite.
 pub(crate) fn on_host<M: Clone + Send>(
-    (model, decoder): (&M, &Decoder),
+    models: (&M, &Decoder),
     sequences: &[Sequence<'_>],
     batch: usize,
     count: impl Fn(&Sequence<'_>) -> usize + Sync,
     values: impl Fn(&M, &[Sequence<'_>]) -> Tensor<1> + Sync,
 ) -> Result<Vec<Vec<f32>>, Error> {
-    decoder.config().check_sequences(sequences)?;
     let chunks = chunks_by_length(sequences, batch);
+    on_host_in(models, sequences, &chunks, count, values)
+}
+
+/// [`on_host`], for a caller who says which sequences are run together: `chunks` holds indices of
+/// `sequences`. Those in none have no values.
+///
+/// # Errors
+/// Those of [`on_host`].
+pub(crate) fn on_host_in<M: Clone + Send>(
+    (model, decoder): (&M, &Decoder),
+    sequences: &[Sequence<'_>],
+    chunks: &[Vec<usize>],
+    count: impl Fn(&Sequence<'_>) -> usize + Sync,
+    values: impl Fn(&M, &[Sequence<'_>]) -> Tensor<1> + Sync,
+) -> Result<Vec<Vec<f32>>, Error> {
+    decoder.config().check_sequences(sequences)?;
     let mut out = vec![Vec::new(); sequences.len()];
     let states = vec![model.clone(); workers(&decoder.device())];
     let work = |model: &M, index: usize| {

@@ -1,4 +1,4 @@
-//! What can go wrong while sampling and selecting.
+//! What can go wrong while sampling, selecting and learning.
 
 use std::path::PathBuf;
 
@@ -20,6 +20,47 @@ pub enum Error {
     },
     #[error("{path} does not score the stored answers: {problem}; run again with --force scores")]
     Scores { path: PathBuf, problem: String },
+    #[error(
+        "{path} holds {prompts} prompts; a batch of {answers} answers (per_device_train_batch_size × gradient_accumulation_steps × steps_per_generation), {num_generations} to each, must be of whole prompts, and not of more than there are"
+    )]
+    BatchOfPrompts {
+        path: PathBuf,
+        prompts: usize,
+        answers: usize,
+        num_generations: usize,
+    },
+    #[error(
+        "the reward gives all {num_generations} answers the same score, for each of {prompts} prompts: there is nothing to learn from; look at the reward model's diagnostics"
+    )]
+    ConstantReward {
+        prompts: usize,
+        num_generations: usize,
+    },
+    #[error("the reward of an answer is not finite; look at what it was trained on")]
+    RewardNotFinite,
+    #[error("the reward cannot read an answer: {0}")]
+    Scorer(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(
+        "the policy {policy} has a vocabulary of {own}, the reference {reference} one of {other}: their log-probabilities are of different tokens; take a reference that the policy came from"
+    )]
+    ReferenceVocabulary {
+        policy: PathBuf,
+        own: usize,
+        reference: PathBuf,
+        other: usize,
+    },
+    #[error(
+        "learning from a policy's own answers needs the policy's own distribution: set sample.temperature = 1, top_k = 0, top_p = 1, min_p = 0, repetition_penalty = 1"
+    )]
+    TruncatedSampler,
+    #[error(
+        "before step {step} sampling and training differ by {gap:.1e} nats on a token, more than {limit:.0e}: they are two policies, and nothing learned would be the gradient of either; run the conformance tests on this device"
+    )]
+    SamplerGap { step: u64, gap: f64, limit: f64 },
+    #[error(
+        "the checkpoint has no value model at {path}, though `advantage = \"gae\"` needs one; delete the checkpoint to start this stage again"
+    )]
+    ValueModel { path: PathBuf },
     #[error("cannot read {path}: {source}")]
     Read {
         path: PathBuf,
@@ -34,6 +75,8 @@ pub enum Error {
     Data(#[from] afd_data::Error),
     #[error(transparent)]
     Model(#[from] afd_model::Error),
+    #[error(transparent)]
+    Train(#[from] afd_train::Error),
     #[error(transparent)]
     Stage(#[from] afd_stage::Error),
 }

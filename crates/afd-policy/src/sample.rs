@@ -264,7 +264,7 @@ fn to_row(
     })
 }
 
-fn distinct_prompts(path: &Path) -> Result<Vec<String>, Error> {
+pub(crate) fn distinct_prompts(path: &Path) -> Result<Vec<String>, Error> {
     let mut seen = BTreeSet::new();
     let prompts: Vec<String> = read_jsonl::<Example>(path)?
         .into_iter()

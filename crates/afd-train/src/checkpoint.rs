@@ -66,30 +66,33 @@ fn publish(
     fs::rename(&scratch, &target).map_err(write(&target))
 }
 
-/// Writes `dir/checkpoint-STEP` and removes the one before it.
-pub(crate) fn save<S: Serialize>(
+/// Publishes `dir/checkpoint-STEP`, which `fill` fills, and removes the one before it.
+pub(crate) fn save(
     dir: &Path,
     step: u64,
-    state: &S,
-    optimizer: &ModuleOptimizer,
-    save_model: impl FnOnce(&Path) -> Result<(), BoxError>,
+    fill: impl FnOnce(&Path) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let name = format!("checkpoint-{step}");
-    publish(dir, &name, |scratch| {
-        save_model(scratch)?;
-        optimizer
-            .save(scratch.join(OPTIMIZER))
-            .map_err(|error| BoxError::from(error.to_string()))?;
-        let json = serde_json::to_vec_pretty(state).map_err(BoxError::from)?;
-        let path = scratch.join(STATE);
-        fs::write(&path, json).map_err(|source| Error::Write { path, source })
-    })?;
+    publish(dir, &format!("checkpoint-{step}"), fill)?;
     for (number, old) in checkpoints(dir) {
         if number != step {
             fs::remove_dir_all(&old).map_err(|source| Error::Write { path: old, source })?;
         }
     }
     Ok(())
+}
+
+/// Writes the loop's state and the optimiser's into a checkpoint.
+pub(crate) fn write<S: Serialize>(
+    path: &Path,
+    state: &S,
+    optimizer: &ModuleOptimizer,
+) -> Result<(), Error> {
+    optimizer
+        .save(path.join(OPTIMIZER))
+        .map_err(|error| BoxError::from(error.to_string()))?;
+    let json = serde_json::to_vec_pretty(state).map_err(BoxError::from)?;
+    let path = path.join(STATE);
+    fs::write(&path, json).map_err(|source| Error::Write { path, source })
 }
 
 /// Keeps the model of the best evaluation so far.
@@ -101,7 +104,7 @@ pub(crate) fn save_best(
 }
 
 /// The last whole checkpoint in `dir`, if there is one.
-pub(crate) fn latest(dir: &Path) -> Option<PathBuf> {
+pub fn latest(dir: &Path) -> Option<PathBuf> {
     checkpoints(dir).into_iter().max().map(|(_, path)| path)
 }
 

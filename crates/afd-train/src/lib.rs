@@ -23,6 +23,7 @@ mod sums;
 mod tests;
 mod trainer;
 
+pub use checkpoint::latest as latest_checkpoint;
 pub use config::{SchedulerType, TrainConfig};
 pub use error::{BoxError, Error};
 pub use objective::{Loss, Objective};

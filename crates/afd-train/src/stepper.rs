@@ -54,13 +54,26 @@ impl<M: Module> Stepper<M> {
         let Some(path) = checkpoint::latest(dir) else {
             return Ok((self, None));
         };
-        let (state, optimizer) = checkpoint::load(&path, self.optimizer)?;
+        let (stepper, state) = self.read(&path, load)?;
+        Ok((stepper, Some(state)))
+    }
+
+    /// What [`write`](Self::write) wrote into `dir`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is damaged, [`Error::Hook`] from `load`.
+    pub fn read<S: DeserializeOwned>(
+        self,
+        dir: &Path,
+        load: impl FnOnce(&Path) -> Result<M, BoxError>,
+    ) -> Result<(Self, S), Error> {
+        let (state, optimizer) = checkpoint::load(dir, self.optimizer)?;
         let stepper = Self {
-            model: load(&path)?.train(),
+            model: load(dir)?.train(),
             optimizer,
             max_grad_norm: self.max_grad_norm,
         };
-        Ok((stepper, Some(state)))
+        Ok((stepper, state))
     }
 
     /// The model, with gradients.
@@ -116,10 +129,22 @@ impl<M: Module> Stepper<M> {
         state: &S,
         save_model: impl FnOnce(&M, &Path) -> Result<(), BoxError>,
     ) -> Result<(), Error> {
-        let valid = self.model.valid();
-        checkpoint::save(dir, step, state, &self.optimizer, |dir| {
-            save_model(&valid, dir)
-        })
+        checkpoint::save(dir, step, |dir| self.write(dir, state, save_model))
+    }
+
+    /// Writes all of it into `dir`: the model by `save_model`, the optimiser, and the loop's `state`. For
+    /// a model that learns beside another, whose checkpoint it belongs to.
+    ///
+    /// # Errors
+    /// [`Error::Write`], and [`Error::Hook`] from `save_model`.
+    pub fn write<S: Serialize>(
+        &self,
+        dir: &Path,
+        state: &S,
+        save_model: impl FnOnce(&M, &Path) -> Result<(), BoxError>,
+    ) -> Result<(), Error> {
+        save_model(&self.model.valid(), dir)?;
+        checkpoint::write(dir, state, &self.optimizer)
     }
 
     /// Waits for the last step to be done.
