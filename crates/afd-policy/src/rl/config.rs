@@ -54,6 +54,8 @@ pub struct RlConfig {
     pub kl_horizon: Option<f64>,
     /// Taken off the reward of an answer that was cut by its length.
     pub missing_eos_penalty: f64,
+    /// Learn nothing from an answer that was cut by its length; its reward still counts in its group.
+    pub mask_truncated_completions: bool,
     /// Divide the rewards of a batch's tokens by their standard deviation.
     pub whiten_rewards: bool,
     /// Bring the advantages of a batch's tokens to mean 0 and standard deviation 1.

@@ -23,6 +23,8 @@ pub struct Batch {
     pub reference: Vec<Vec<f32>>,
     /// Advantages: what each log-probability is weighted by, uphill.
     pub advantages: Vec<Vec<f64>>,
+    /// What each answer counts for: 1, or 0 for one that is left out.
+    pub weights: Vec<f64>,
     /// What values are fitted to, where there are any.
     pub returns: Vec<Vec<f64>>,
     /// What values were.
@@ -77,50 +79,10 @@ pub struct PolicyGradient<'a> {
 }
 
 impl PolicyGradient<'_> {
-    /// What each token's term counts for within its answer.
-    fn token_weight(&self, example: usize) -> f32 {
-        match self.config.loss_type {
-            LossType::Sum | LossType::DrGrpo | LossType::Dapo => 1.0,
-            LossType::Grpo => 1.0 / self.batch.tokens(example).max(1) as f32,
-        }
-    }
-
-    /// The terms of the policy gradient by token `[Σ tokens]`, or by answer `[B]`.
-    fn clipped(&self, log_ratio: Tensor<1>, advantages: Tensor<1>) -> (Tensor<1>, f64) {
-        let ratio = log_ratio.exp();
-        let plain = ratio.clone() * advantages.clone();
-        let Some(epsilon) = self.config.epsilon else {
-            return (plain, 0.0);
-        };
-        let high = self.config.epsilon_high.unwrap_or(epsilon);
-        let clipped = ratio.clamp(1.0 - epsilon, 1.0 + high) * advantages;
-        let is_clipped = clipped.clone().inner().lower(plain.clone().inner());
-        let count = is_clipped.float().sum().into_scalar::<f32>();
-        (plain.min_pair(clipped), f64::from(count))
-    }
-}
-
-impl Objective<CausalLm> for PolicyGradient<'_> {
-    fn weight(&self, example: usize) -> f64 {
-        match self.config.loss_type {
-            LossType::Sum | LossType::Grpo => 1.0,
-            LossType::DrGrpo => self.max_completion_length as f64,
-            LossType::Dapo => self.batch.tokens(example) as f64,
-        }
-    }
-
-    fn tokens(&self, example: usize) -> u64 {
-        self.batch.rows[example].ids.len() as u64
-    }
-
-    fn loss(&self, model: &CausalLm, examples: &[usize], draw: Option<u64>) -> Loss {
+    /// The loss of some answers, whose tokens have these log-probabilities now: `[Σ tokens]`, in nats,
+    /// with gradients.
+    pub fn of(&self, new: Tensor<1>, examples: &[usize]) -> Loss {
         let batch = self.batch;
-        let sequences: Vec<_> = examples.iter().map(|&i| batch.sequence(i)).collect();
-        let draw = draw.map(|draw| derive(self.seed, "dropout", draw));
-        let new = model
-            .clone()
-            .with_dropout(draw)
-            .log_probs(&sequences, Side::Right);
         let device = new.device().inner();
         let constant = |values: Vec<f32>| Tensor::<1>::from_data(values.as_slice(), &device);
         let same = |value: f32| value;
@@ -133,7 +95,8 @@ impl Objective<CausalLm> for PolicyGradient<'_> {
             });
             constant(each.collect())
         };
-        let answers = Answers::new(&sequences, &device);
+        let lengths: Vec<usize> = examples.iter().map(|&i| batch.tokens(i)).collect();
+        let answers = Answers::new(&lengths, &device);
 
         let log_ratio = new.clone() - old;
         let (terms, clipped) = match self.config.importance_sampling_level {
@@ -161,14 +124,61 @@ impl Objective<CausalLm> for PolicyGradient<'_> {
             loss = loss + kl.sum().mul_scalar(self.beta);
         }
         let log_ratio: Vec<f64> = log_ratio.inner().into_data().iter::<f64>().collect();
+        let weight = examples.iter().map(|&i| self.answer_weight(i)).sum();
         Loss {
             sum: loss,
-            metrics: movement(
-                &log_ratio,
-                clipped,
-                examples.iter().map(|&i| self.weight(i)).sum(),
-            ),
+            metrics: movement(&log_ratio, clipped, weight),
         }
+    }
+
+    /// What an answer counts for in the mean over a step.
+    pub fn answer_weight(&self, example: usize) -> f64 {
+        let unit = match self.config.loss_type {
+            LossType::Sum | LossType::Grpo => 1.0,
+            LossType::DrGrpo => self.max_completion_length as f64,
+            LossType::Dapo => self.batch.tokens(example) as f64,
+        };
+        unit * self.batch.weights[example]
+    }
+
+    /// What each token's term counts for.
+    fn token_weight(&self, example: usize) -> f32 {
+        let weight = self.batch.weights[example] as f32;
+        match self.config.loss_type {
+            LossType::Sum | LossType::DrGrpo | LossType::Dapo => weight,
+            LossType::Grpo => weight / self.batch.tokens(example).max(1) as f32,
+        }
+    }
+
+    /// The terms of the policy gradient by token `[Σ tokens]`, or by answer `[B]`.
+    fn clipped(&self, log_ratio: Tensor<1>, advantages: Tensor<1>) -> (Tensor<1>, f64) {
+        let ratio = log_ratio.exp();
+        let plain = ratio.clone() * advantages.clone();
+        let Some(epsilon) = self.config.epsilon else {
+            return (plain, 0.0);
+        };
+        let high = self.config.epsilon_high.unwrap_or(epsilon);
+        let clipped = ratio.clamp(1.0 - epsilon, 1.0 + high) * advantages;
+        let is_clipped = clipped.clone().inner().lower(plain.clone().inner());
+        let count = is_clipped.float().sum().into_scalar::<f32>();
+        (plain.min_pair(clipped), f64::from(count))
+    }
+}
+
+impl Objective<CausalLm> for PolicyGradient<'_> {
+    fn weight(&self, example: usize) -> f64 {
+        self.answer_weight(example)
+    }
+
+    fn tokens(&self, example: usize) -> u64 {
+        self.batch.rows[example].ids.len() as u64
+    }
+
+    fn loss(&self, model: &CausalLm, examples: &[usize], draw: Option<u64>) -> Loss {
+        let sequences: Vec<_> = examples.iter().map(|&i| self.batch.sequence(i)).collect();
+        let draw = draw.map(|draw| derive(self.seed, "dropout", draw));
+        let model = model.clone().with_dropout(draw);
+        self.of(model.log_probs(&sequences, Side::Right), examples)
     }
 }
 
@@ -193,10 +203,10 @@ struct Answers {
 }
 
 impl Answers {
-    fn new(sequences: &[Sequence<'_>], device: &Device) -> Self {
-        let lengths: Vec<usize> = sequences.iter().map(Sequence::targets).collect();
+    /// Answers of these lengths in tokens, one after the other.
+    fn new(lengths: &[usize], device: &Device) -> Self {
         let total: usize = lengths.iter().sum();
-        let mut belongs = vec![0.0f32; sequences.len() * total];
+        let mut belongs = vec![0.0f32; lengths.len() * total];
         let mut start = 0;
         for (answer, length) in lengths.iter().enumerate() {
             belongs[answer * total + start..][..*length].fill(1.0);
@@ -204,8 +214,8 @@ impl Answers {
         }
         let flat = Tensor::<1>::from_data(belongs.as_slice(), device);
         Self {
-            belongs: flat.reshape([sequences.len(), total]),
-            mean_length: total as f64 / sequences.len().max(1) as f64,
+            belongs: flat.reshape([lengths.len(), total]),
+            mean_length: total as f64 / lengths.len().max(1) as f64,
         }
     }
 

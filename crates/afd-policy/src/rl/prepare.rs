@@ -58,12 +58,17 @@ pub fn prepare(config: &RlConfig, beta: f64, rollouts: &[Rollout], seen: Seen) -
     if config.whiten_advantages {
         whiten(&mut advantages, true);
     }
+    let left_out = |rollout: &Rollout| config.mask_truncated_completions && !rollout.ended();
+    let weights = rollouts
+        .iter()
+        .map(|rollout| f64::from(u8::from(!left_out(rollout))));
     let rows: Vec<TokenRow> = rollouts.iter().map(|rollout| rollout.row.clone()).collect();
     Batch {
         rows,
         old: seen.old,
         reference: seen.reference,
         advantages,
+        weights: weights.collect(),
         returns,
         values: seen.values,
     }
