@@ -76,12 +76,22 @@ impl LengthControl {
         tokens: &[f64],
         bootstrap: &Bootstrap,
     ) -> (f64, [f64; 2]) {
-        let gain = mean(golden) - self.slope * mean(tokens);
+        let gain = less(mean(golden), self.slope * mean(tokens));
         let means = bootstrap.means(golden).into_iter();
         let means = means.zip(bootstrap.means(tokens)).zip(&self.slopes);
-        let gains = means.map(|((golden, tokens), slope)| golden - slope * tokens);
+        let gains = means.map(|((golden, tokens), slope)| less(golden, slope * tokens));
         let interval = percentile_interval(gains.collect());
         (six_digits(gain), interval.map(six_digits))
+    }
+}
+
+/// `a − b`, and exactly 0 where they differ by rounding alone: no sign is to be read off that.
+fn less(a: f64, b: f64) -> f64 {
+    let difference = a - b;
+    if difference.abs() <= 1e-12 * (a.abs() + b.abs()) {
+        0.0
+    } else {
+        difference
     }
 }
 
@@ -103,6 +113,16 @@ mod tests {
         let (gain, interval) = control.gain(&[2.0; 3], &[-2.0; 3], &bootstrap);
         assert_eq!((gain, interval), (3.0, [3.0, 3.0]));
         assert!(LengthControl::fit(&lengths[2..], &golden[2..], &bootstrap).is_none());
+    }
+
+    #[test]
+    fn rounding_is_no_gain() {
+        assert_ne!(0.1 + 0.2 - 0.3, 0.0);
+        assert_eq!(less(0.1 + 0.2, 0.3), 0.0);
+        assert_eq!(
+            (less(0.3, 0.1), less(0.0, 0.0), less(0.0, 1e-9)),
+            (0.3 - 0.1, 0.0, -1e-9)
+        );
     }
 
     #[test]

@@ -162,12 +162,9 @@ impl Chart {
             } else {
                 series.points.last()?
             };
-            Some((
-                x.place(last.x),
-                y.place(last.y),
-                series.name.as_str(),
-                series.look,
-            ))
+            // Across the plot a leader would look like the point's whisker.
+            let start = last.across.map_or_else(|| x.place(last.x), |_| RIGHT);
+            Some((start, y.place(last.y), series.name.as_str(), series.look))
         });
         let levels = self
             .levels
