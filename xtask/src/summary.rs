@@ -13,6 +13,9 @@ const FORMAT: u32 = 1;
 /// The policy that samples once per prompt and keeps what a ranker likes best.
 pub(crate) const BEST_OF_N: &str = "best-of-n";
 
+/// A policy made from the fine-tuned one, with answers of its own.
+pub(crate) const TRAINED: &str = "trained";
+
 /// Golden rewards per policy.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Summary {
@@ -53,6 +56,9 @@ pub(crate) struct Row {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct RowId {
     pub(crate) policy: String,
+    /// Which of the trained policies.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
     /// What chose among the samples; none where nothing was chosen.
     #[serde(default)]
     pub(crate) ranker: Option<String>,
@@ -113,7 +119,8 @@ impl RowId {
     pub(crate) fn cells(&self) -> String {
         let ranker = self.ranker.as_deref().unwrap_or("");
         let n = self.n.map_or_else(String::new, |n| n.to_string());
-        format!("{} | {ranker} | {n}", self.policy)
+        let policy = self.name.as_deref().unwrap_or(&self.policy);
+        format!("{policy} | {ranker} | {n}")
     }
 }
 
@@ -126,6 +133,7 @@ pub(crate) mod tests {
         Row {
             id: RowId {
                 policy: policy.into(),
+                name: None,
                 ranker: (!ranker.is_empty()).then(|| ranker.into()),
                 n: Some(n),
             },
@@ -148,12 +156,15 @@ pub(crate) mod tests {
         let path = folder.path().join("summary.json");
         let text = r#"{"format": 1, "rows": [
             {"policy": "sft", "golden_mean": 0.5, "golden_ci95": [0.4, 0.6], "kl": 1.0},
-            {"policy": "best-of-n", "ranker": "init-sft", "n": 8, "golden_mean": 1, "golden_ci95": [0.9, 1.1]}
+            {"policy": "best-of-n", "ranker": "init-sft", "n": 8, "golden_mean": 1, "golden_ci95": [0.9, 1.1]},
+            {"policy": "trained", "name": "rloo", "ranker": null, "n": 1, "golden_mean": 2, "golden_ci95": [1, 3]}
         ]}"#;
         fs::write(&path, text).unwrap();
         let summary = Summary::read(&path).unwrap();
         assert_eq!(summary.sft().unwrap().id.ranker, None);
         assert_eq!(summary.rows[1].id.cells(), "best-of-n | init-sft | 8");
+        assert_eq!(summary.rows[2].id.policy, TRAINED);
+        assert_eq!(summary.rows[2].id.cells(), "rloo |  | 1");
         assert!(summary.rows[1].beats(&summary.rows[0]));
         assert!(
             summary

@@ -69,6 +69,18 @@ pub enum Error {
     #[error("two rankers are called {ranker}; rename one")]
     DuplicateRanker { ranker: String },
     #[error(
+        "a policy cannot be called {policy:?}: the name is empty, or that of another policy, of a ranker or of init, sft, demonstrator or best-of-n; rename it"
+    )]
+    PolicyName { policy: String },
+    #[error("{path}: the log-ratio of {policy} to SFT is {log_ratio} for answer {index} to prompt {prompt}, not a finite number; draw its answers where SFT can answer too (top-p 1), or look for a diverged training", path = path.display())]
+    LogRatioNotFinite {
+        policy: String,
+        path: PathBuf,
+        prompt: usize,
+        index: usize,
+        log_ratio: f64,
+    },
+    #[error(
         "there is a reward summary of {ranker}, but no ranker of this name; the rankers are {known}"
     )]
     UnknownRanker { ranker: String, known: String },

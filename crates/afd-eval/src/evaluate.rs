@@ -1,5 +1,10 @@
 //! From golden rewards and rankers' scores to the figures of the summary.
 
+mod distinct;
+mod length;
+mod own;
+mod trivial;
+
 use afd_data::records::Sample;
 use afd_model::{best_of_n_kl_bound, best_of_n_weights};
 use afd_stats::{
@@ -7,10 +12,14 @@ use afd_stats::{
     win_rates,
 };
 
+use self::{
+    length::LengthControl,
+    trivial::{has_score, trivial_rankers},
+};
 use crate::{
     CLOSED_FORM, EvalConfig,
     golden::GoldenRow,
-    inputs::{Data, Dialogue, Ranker},
+    inputs::{Data, Ranker},
     summary::{
         Comparison, Demonstrator, FORMAT, KlKind, Policy, PolicyRow, RankerKind, RankerSummary,
         Reference, Summary,
@@ -41,18 +50,25 @@ pub(crate) fn evaluate(
     let stored = data.dialogues[0].sft.len();
     let (all_n, n_left_out): (Vec<usize>, Vec<usize>) =
         config.n.iter().partition(|&&n| n <= stored);
+    let bootstrap = Bootstrap::new(prompts, config.bootstrap_resamples, seed);
+    let sft: Vec<Vec<f64>> = golden.iter().map(|row| row.sft.clone()).collect();
+    let sft_lengths: Vec<Vec<f64>> = data
+        .dialogues
+        .iter()
+        .map(|dialogue| lengths(&dialogue.sft))
+        .collect();
     let evaluation = Evaluation {
-        bootstrap: Bootstrap::new(prompts, config.bootstrap_resamples, seed),
+        length_control: LengthControl::fit(&sft_lengths, &sft, &bootstrap),
+        sft,
+        distinct_answers: distinct_answers(data),
+        bootstrap,
         sft_golden: golden.iter().map(|row| mean(&row.sft)).collect(),
         wins: golden
             .iter()
             .map(|row| win_rates(&row.sft, &row.sft))
             .collect(),
-        lengths: data
-            .dialogues
-            .iter()
-            .map(|dialogue| lengths(&dialogue.sft))
-            .collect(),
+        sft_length: sft_lengths.iter().map(|lengths| mean(lengths)).collect(),
+        lengths: sft_lengths,
         cut: data
             .dialogues
             .iter()
@@ -78,6 +94,8 @@ pub(crate) fn evaluate(
         .collect();
 
     let mut rows = vec![evaluation.init(), evaluation.sft()];
+    let policies = data.policies.iter();
+    rows.extend(policies.map(|policy| evaluation.trained(policy)));
     let mut summaries = Vec::new();
     let mut at_headline = Vec::new();
     for (ranker, kind) in rankers {
@@ -97,6 +115,8 @@ pub(crate) fn evaluate(
         samples_per_prompt: stored,
         headline_n: evaluation.headline_n,
         n_left_out,
+        length_slope: evaluation.length_control.as_ref().map(LengthControl::slope),
+        distinct_answers: Some(evaluation.distinct_answers),
         reference: evaluation.reference(),
         rankers: summaries,
         rows,
@@ -104,42 +124,12 @@ pub(crate) fn evaluate(
     }
 }
 
-/// The rankers that need no training, and the ceiling.
-fn trivial_rankers(dialogues: &[Dialogue], golden: &[GoldenRow]) -> Vec<(Ranker, RankerKind)> {
-    let ranker = |name: &str, kind, score: &dyn Fn(&Sample) -> f64| {
-        let scores = dialogues
-            .iter()
-            .map(|dialogue| dialogue.sft.iter().map(score).collect());
-        (
-            Ranker {
-                name: name.to_owned(),
-                scores: scores.collect(),
-            },
-            kind,
-        )
-    };
-    let mean_logprob = |sample: &Sample| {
-        let sum: f64 = sample.logprobs.iter().copied().map(f64::from).sum();
-        sum / sample.logprobs.len() as f64
-    };
-    let ceiling = golden.iter().map(|row| row.sft.clone()).collect();
-    vec![
-        ranker("mean-logprob", RankerKind::Trivial, &mean_logprob),
-        ranker("longest", RankerKind::Trivial, &length),
-        ranker("shortest", RankerKind::Trivial, &|sample| -length(sample)),
-        // Equal scores give every answer the same chance: this is the expected value of chance.
-        ranker(RANDOM, RankerKind::Trivial, &|_| 0.0),
-        (
-            Ranker {
-                name: "golden".to_owned(),
-                scores: ceiling,
-            },
-            RankerKind::Ceiling,
-        ),
-    ]
+/// As many answers to a prompt as every policy has.
+fn distinct_answers(data: &Data) -> usize {
+    let dialogue = &data.dialogues[0];
+    let policies = data.policies.iter().map(|policy| policy.samples[0].len());
+    policies.fold(dialogue.init.len().min(dialogue.sft.len()), usize::min)
 }
-
-const RANDOM: &str = "random";
 
 fn length(sample: &Sample) -> f64 {
     sample.completion_ids.len() as f64
@@ -168,7 +158,14 @@ struct Evaluation<'a> {
     bootstrap: Bootstrap,
     data: &'a Data,
     golden: &'a [GoldenRow],
+    /// Golden rewards of SFT's answers.
+    sft: Vec<Vec<f64>>,
+    /// Means of SFT's answers: golden reward and number of tokens.
     sft_golden: Vec<f64>,
+    sft_length: Vec<f64>,
+    /// `None` where SFT's answers to a prompt are all of one length.
+    length_control: Option<LengthControl>,
+    distinct_answers: usize,
     /// Chance of each answer to beat another of the same prompt.
     wins: Vec<Vec<f64>>,
     lengths: Vec<Vec<f64>>,
@@ -178,58 +175,6 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    fn init(&self) -> PolicyRow {
-        let golden: Vec<f64> = self.golden.iter().map(|row| mean(&row.init)).collect();
-        let wins: Vec<f64> = self
-            .golden
-            .iter()
-            .map(|row| mean(&win_rates(&row.init, &row.sft)))
-            .collect();
-        let over = |value: fn(&[Sample]) -> Vec<f64>| {
-            let each: Vec<f64> = self
-                .data
-                .dialogues
-                .iter()
-                .map(|dialogue| mean(&value(&dialogue.init)))
-                .collect();
-            six_digits(mean(&each))
-        };
-        PolicyRow {
-            policy: Policy::Init,
-            win_rate_vs_sft: six_digits(mean(&wins)),
-            kl_nats: Some(0.0),
-            kl_kind: Some(KlKind::Estimate),
-            mean_length: over(lengths),
-            cut_off: over(cut),
-            ..self.row(&golden)
-        }
-    }
-
-    fn sft(&self) -> PolicyRow {
-        let closed_form = self
-            .data
-            .rankers
-            .iter()
-            .find(|ranker| ranker.name == CLOSED_FORM);
-        let kl = closed_form.map(|ranker| {
-            let each: Vec<f64> = ranker.scores.iter().map(|scores| mean(scores)).collect();
-            six_digits(mean(&each))
-        });
-        let uniform = |values: &[Vec<f64>]| {
-            let each: Vec<f64> = values.iter().map(|values| mean(values)).collect();
-            six_digits(mean(&each))
-        };
-        PolicyRow {
-            policy: Policy::Sft,
-            win_rate_vs_sft: uniform(&self.wins),
-            kl_nats: kl,
-            kl_kind: kl.map(|_| KlKind::Estimate),
-            mean_length: uniform(&self.lengths),
-            cut_off: uniform(&self.cut),
-            ..self.row(&self.sft_golden)
-        }
-    }
-
     fn best_of_n(&self, ranker: &Ranker, kind: RankerKind) -> Vec<Choice> {
         let choose = |&n: &usize| {
             let weights: Vec<Vec<f64>> = ranker
@@ -237,26 +182,19 @@ impl Evaluation<'_> {
                 .iter()
                 .map(|scores| best_of_n_weights(scores, n))
                 .collect();
+            // With equal weights the plain mean, so that N = 1 is SFT to the last bit.
+            let expect = |(weights, values): (&Vec<f64>, &Vec<f64>)| {
+                if is_constant(weights) {
+                    mean(values)
+                } else {
+                    weighted(weights, values)
+                }
+            };
             let expected = |values: &[Vec<f64>]| -> Vec<f64> {
-                weights
-                    .iter()
-                    .zip(values)
-                    .map(|(weights, v)| weighted(weights, v))
-                    .collect()
+                weights.iter().zip(values).map(expect).collect()
             };
             let over_prompts = |values: &[Vec<f64>]| six_digits(mean(&expected(values)));
-            // With equal weights the plain mean, so that N = 1 is SFT to the last bit.
-            let golden: Vec<f64> = weights
-                .iter()
-                .zip(self.golden)
-                .map(|(weights, row)| {
-                    if is_constant(weights) {
-                        mean(&row.sft)
-                    } else {
-                        weighted(weights, &row.sft)
-                    }
-                })
-                .collect();
+            let golden = expected(&self.sft);
             let row = PolicyRow {
                 policy: Policy::BestOfN,
                 ranker: Some(ranker.name.clone()),
@@ -270,20 +208,27 @@ impl Evaluation<'_> {
                 }),
                 kl_kind: Some(KlKind::UpperBound),
                 proxy_mean: has_score(ranker, kind).then(|| over_prompts(&ranker.scores)),
-                mean_length: over_prompts(&self.lengths),
-                cut_off: over_prompts(&self.cut),
-                ..self.row(&golden)
+                ..self.row(&golden, &expected(&self.lengths), &expected(&self.cut))
             };
             Choice { row, golden }
         };
         self.all_n.iter().map(choose).collect()
     }
 
-    /// What follows from the prompts' golden means alone; the rest is for the caller to fill in.
-    fn row(&self, golden: &[f64]) -> PolicyRow {
+    /// What follows from the prompts' means of golden reward, tokens and share cut off; the rest is
+    /// for the caller to fill in.
+    fn row(&self, golden: &[f64], length: &[f64], cut: &[f64]) -> PolicyRow {
         let (delta, delta_ci) = self.difference(golden, &self.sft_golden);
+        let controlled = self.length_control.as_ref().map(|control| {
+            control.gain(
+                &minus(golden, &self.sft_golden),
+                &minus(length, &self.sft_length),
+                &self.bootstrap,
+            )
+        });
         PolicyRow {
             policy: Policy::Sft,
+            name: None,
             ranker: None,
             n: 1,
             prompts: golden.len(),
@@ -291,18 +236,28 @@ impl Evaluation<'_> {
             golden_ci95: self.bootstrap.interval(golden).map(six_digits),
             delta_vs_sft: delta,
             delta_vs_sft_ci95: delta_ci,
+            length_controlled_gain: controlled.map(|(gain, _)| gain),
+            length_controlled_gain_ci95: controlled.map(|(_, interval)| interval),
             win_rate_vs_sft: 0.5,
             kl_nats: None,
             kl_kind: None,
+            kl_se: None,
+            kl_ci95: None,
+            proxy: None,
             proxy_mean: None,
-            mean_length: 0.0,
-            cut_off: 0.0,
+            proxy_mean_sft: None,
+            mean_length: six_digits(mean(length)),
+            cut_off: six_digits(mean(cut)),
+            eos_rate: Some(six_digits(1.0 - mean(cut))),
+            entropy_nats: None,
+            distinct_1: None,
+            distinct_2: None,
         }
     }
 
     /// Mean of `a − b` over prompts with its paired interval.
     fn difference(&self, a: &[f64], b: &[f64]) -> (f64, [f64; 2]) {
-        let each: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+        let each = minus(a, b);
         (
             six_digits(mean(&each)),
             self.bootstrap.interval(&each).map(six_digits),
@@ -327,7 +282,6 @@ impl Evaluation<'_> {
 
     fn diagnose(&self, ranker: &Ranker, kind: RankerKind, chosen: &[Choice]) -> RankerSummary {
         let reward = self.data.rewards.get(&ranker.name);
-        let sft: Vec<Vec<f64>> = self.golden.iter().map(|row| row.sft.clone()).collect();
         let mut peak = &chosen[0];
         for choice in chosen {
             if choice.row.golden_mean > peak.row.golden_mean {
@@ -350,8 +304,9 @@ impl Evaluation<'_> {
             warnings: reward
                 .map(|reward| reward.warnings.clone())
                 .unwrap_or_default(),
-            pearson_within_prompt_golden: pearson_within(&ranker.scores, &sft).map(six_digits),
-            spearman_within_prompt_golden: spearman_within(&ranker.scores, &sft).map(six_digits),
+            pearson_within_prompt_golden: pearson_within(&ranker.scores, &self.sft).map(six_digits),
+            spearman_within_prompt_golden: spearman_within(&ranker.scores, &self.sft)
+                .map(six_digits),
             pearson_within_prompt_length: pearson_within(&ranker.scores, &self.lengths)
                 .map(six_digits),
             proxy_sd_within_prompt: has_score(ranker, kind)
@@ -381,7 +336,6 @@ impl Evaluation<'_> {
     }
 }
 
-/// Whether the ranker's scores mean anything.
-fn has_score(ranker: &Ranker, kind: RankerKind) -> bool {
-    kind != RankerKind::Trivial || ranker.name != RANDOM
+fn minus(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
 }

@@ -1,5 +1,7 @@
 //! What the figures say, in plain words.
 
+mod trained;
+
 use crate::{
     CLOSED_FORM,
     numbers::{Numbers, list},
@@ -22,12 +24,14 @@ pub(crate) fn findings(summary: &Summary) -> Findings {
     let headline = [
         fine_tuning(summary, numbers),
         Some(selection(summary, numbers)),
+        trained::verdict(summary, numbers),
     ];
     let notes = [
         ordering(summary, numbers),
         against_preference(summary, numbers),
         trivial(summary, numbers),
         Some(over_optimisation(summary, numbers)),
+        trained::length(summary, numbers),
         left_out(summary),
     ];
     Findings {
@@ -83,11 +87,24 @@ fn fine_tuning(summary: &Summary, numbers: Numbers) -> Option<String> {
 
 /// Which rewards make Best-of-N better than SFT?
 fn selection(summary: &Summary, numbers: Numbers) -> String {
+    let named = rewards(summary).map(|(ranker, row)| (ranker.ranker.as_str(), row));
+    let n = summary.headline_n;
+    match verdicts(named, numbers) {
+        Some(verdicts) => format!("Choosing the best of {n} answers {verdicts}."),
+        None => "No reward model was given to choose answers with.".to_owned(),
+    }
+}
+
+/// `is better than SFT with …; not clearly different with …; worse than SFT with …`, the best
+/// first; `None` of nothing.
+fn verdicts<'a>(
+    rows: impl Iterator<Item = (&'a str, &'a PolicyRow)>,
+    numbers: Numbers,
+) -> Option<String> {
     let mut better = Vec::new();
     let mut unclear = Vec::new();
     let mut worse = Vec::new();
-    for (_, row) in rewards(summary) {
-        let name = row.ranker.as_deref().unwrap_or_default();
+    for (name, row) in rows {
         let [low, high] = row.delta_vs_sft_ci95;
         if low > 0.0 {
             better.push((row.delta_vs_sft, name));
@@ -104,7 +121,6 @@ fn selection(summary: &Summary, numbers: Numbers) -> String {
             .map(|(delta, name)| format!("{name} ({})", numbers.signed(*delta)));
         list(&texts.collect::<Vec<_>>())
     };
-    let n = summary.headline_n;
     let mut parts = Vec::new();
     if !better.is_empty() {
         parts.push(format!("is better than SFT with {}", told(better)));
@@ -115,10 +131,7 @@ fn selection(summary: &Summary, numbers: Numbers) -> String {
     if !worse.is_empty() {
         parts.push(format!("worse than SFT with {}", told(worse)));
     }
-    if parts.is_empty() {
-        return "No reward model was given to choose answers with.".to_owned();
-    }
-    format!("Choosing the best of {n} answers {}.", parts.join("; "))
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// Is the paper's ordering of the three origin rewards seen?

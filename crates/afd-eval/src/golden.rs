@@ -1,6 +1,7 @@
 //! Golden rewards of all answers, kept prompt by prompt so that a kill costs one prompt at most.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader, Write},
     path::Path,
@@ -12,7 +13,7 @@ use afd_stage::StageContext;
 use afd_stats::is_constant;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, inputs::Dialogue};
+use crate::{Error, inputs::Data};
 
 /// The file that holds a [`GoldenRow`] for each prompt.
 pub(crate) const FILE: &str = "golden.jsonl";
@@ -29,25 +30,35 @@ pub struct GoldenRow {
     pub sft: Vec<f64>,
     /// Of the demonstration.
     pub demonstration: f64,
+    /// Of each sample of the other policies, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<String, Vec<f64>>,
+}
+
+impl GoldenRow {
+    /// Of each sample of one of the other policies; nothing if there is none of this name.
+    pub(crate) fn policy(&self, name: &str) -> &[f64] {
+        self.policies.get(name).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// Scores what an interrupted attempt has not, and returns all rows.
 pub(crate) fn score(
-    dialogues: &[Dialogue],
+    data: &Data,
     golden: &dyn Scorer,
     name: &str,
     ctx: &StageContext,
 ) -> Result<Vec<GoldenRow>, Error> {
     let path = ctx.dir().join(FILE);
     let done = keep_whole_lines(&path)?;
-    let total = dialogues.len() as u64;
+    let total = data.dialogues.len() as u64;
     let mut file = io(
         &path,
         "open",
         File::options().create(true).append(true).open(&path),
     )?;
-    for (number, dialogue) in dialogues.iter().enumerate().skip(done) {
-        let row = score_prompt(number, dialogue, golden, name)?;
+    for number in done..data.dialogues.len() {
+        let row = score_prompt(number, data, golden, name)?;
         let mut line = serde_json::to_vec(&row).map_err(|source| Error::Json {
             path: path.clone(),
             source,
@@ -64,7 +75,8 @@ pub(crate) fn score(
         let first = rows[0].demonstration;
         row.demonstration != first
             || [&row.init, &row.sft]
-                .iter()
+                .into_iter()
+                .chain(row.policies.values())
                 .any(|v| v[0] != first || !is_constant(v))
     };
     if !rows.iter().any(judges) {
@@ -77,55 +89,69 @@ pub(crate) fn score(
 
 fn score_prompt(
     number: usize,
-    dialogue: &Dialogue,
+    data: &Data,
     golden: &dyn Scorer,
     name: &str,
 ) -> Result<GoldenRow, Error> {
-    let prompt = number + 1;
-    let samples = dialogue.init.iter().chain(&dialogue.sft);
-    let answers = samples
-        .map(|sample| sample.completion.as_str())
+    let (prompt, dialogue) = (number + 1, &data.dialogues[number]);
+    let mut policies = vec![
+        ("the initial policy", &dialogue.init),
+        ("the SFT policy", &dialogue.sft),
+    ];
+    let others = data.policies.iter();
+    policies.extend(others.map(|policy| (policy.name.as_str(), &policy.samples[number])));
+    let answers = policies
+        .iter()
+        .flat_map(|(_, samples)| samples.iter().map(|sample| sample.completion.as_str()))
         .chain([dialogue.demonstration.as_str()]);
     let pairs: Vec<(&str, &str)> = answers
         .map(|answer| (dialogue.prompt.as_str(), answer))
         .collect();
-    let mut init = golden.score(&pairs).map_err(|source| Error::Golden {
+    let rewards = golden.score(&pairs).map_err(|source| Error::Golden {
         golden: name.to_owned(),
         prompt,
         source,
     })?;
-    if init.len() != pairs.len() {
+    if rewards.len() != pairs.len() {
         return Err(Error::GoldenCount {
             golden: name.to_owned(),
             prompt,
             expected: pairs.len(),
-            got: init.len(),
+            got: rewards.len(),
         });
     }
-    let samples = dialogue.init.len();
-    if let Some(index) = init.iter().position(|reward| !reward.is_finite()) {
-        let answer = if index < samples {
-            format!("answer {index} of the initial policy")
-        } else if index + 1 < pairs.len() {
-            format!("answer {} of the SFT policy", index - samples)
-        } else {
-            "the demonstration".to_owned()
+    let finite = |rewards: &[f64], answer: &dyn Fn(usize) -> String| {
+        let Some(index) = rewards.iter().position(|reward| !reward.is_finite()) else {
+            return Ok(());
         };
-        let reward = init[index];
-        return Err(Error::GoldenNotFinite {
+        Err(Error::GoldenNotFinite {
             golden: name.to_owned(),
             prompt,
-            answer,
-            reward,
-        });
+            answer: answer(index),
+            reward: rewards[index],
+        })
+    };
+    let mut rest = rewards.as_slice();
+    let mut by_policy = Vec::new();
+    for (policy, samples) in policies {
+        let (own, after) = rest.split_at(samples.len());
+        finite(own, &|index| format!("answer {index} of {policy}"))?;
+        by_policy.push(own.to_vec());
+        rest = after;
     }
-    let mut sft = init.split_off(samples);
-    let demonstration = sft.pop().unwrap_or_default();
+    finite(rest, &|_| "the demonstration".to_owned())?;
+    let mut by_policy = by_policy.into_iter();
     Ok(GoldenRow {
         prompt: dialogue.prompt.clone(),
-        init,
-        sft,
-        demonstration,
+        init: by_policy.next().unwrap_or_default(),
+        sft: by_policy.next().unwrap_or_default(),
+        demonstration: rest.first().copied().unwrap_or_default(),
+        policies: data
+            .policies
+            .iter()
+            .map(|policy| policy.name.clone())
+            .zip(by_policy)
+            .collect(),
     })
 }
 

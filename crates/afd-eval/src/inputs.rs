@@ -1,5 +1,7 @@
 //! Reads what the earlier stages left, and checks that it belongs together.
 
+mod policy;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -8,6 +10,9 @@ use std::{
 use afd_data::records::{Example, Sample, Scores, read_jsonl};
 use afd_stats::is_constant;
 use serde::Deserialize;
+
+pub(crate) use policy::TrainedPolicy;
+pub use policy::{LogProbs, PolicyInput};
 
 use crate::Error;
 
@@ -24,6 +29,8 @@ pub struct EvalInputs<'a> {
     /// [`CLOSED_FORM`] must hold `log pi_sft − log pi_0` in nats: its mean estimates
     /// `KL(sft ‖ init)`.
     pub rankers: &'a [(String, PathBuf)],
+    /// Policies with answers of their own, in the report's order; may be empty.
+    pub policies: &'a [PolicyInput],
     /// Names of rankers, and JSON files with at least [`RewardSummary`]'s keys.
     pub reward_summaries: &'a [(String, PathBuf)],
     /// What to call the golden reward.
@@ -80,6 +87,16 @@ pub(crate) struct Data {
     pub(crate) dialogues: Vec<Dialogue>,
     pub(crate) rankers: Vec<Ranker>,
     pub(crate) rewards: BTreeMap<String, RewardSummary>,
+    pub(crate) policies: Vec<TrainedPolicy>,
+}
+
+impl Data {
+    /// The prompts in their order.
+    fn prompts(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.dialogues
+            .iter()
+            .map(|dialogue| dialogue.prompt.as_str())
+    }
 }
 
 pub(crate) fn read(inputs: &EvalInputs<'_>) -> Result<Data, Error> {
@@ -109,11 +126,17 @@ pub(crate) fn read(inputs: &EvalInputs<'_>) -> Result<Data, Error> {
         })?;
         rewards.insert(name.clone(), summary);
     }
-    Ok(Data {
+    let mut data = Data {
         dialogues,
         rankers,
         rewards,
-    })
+        policies: Vec::new(),
+    };
+    for input in inputs.policies {
+        let policy = policy::read(input, inputs.sft_samples, &data)?;
+        data.policies.push(policy);
+    }
+    Ok(data)
 }
 
 fn dialogues(inputs: &EvalInputs<'_>) -> Result<Vec<Dialogue>, Error> {
@@ -207,34 +230,17 @@ fn ranker(
     samples: &Path,
     dialogues: &[Dialogue],
 ) -> Result<Ranker, Error> {
-    let rows: Vec<Scores> = read_jsonl(path)?;
-    same_prompts(
-        path,
-        rows.iter().map(|row| row.prompt.as_str()),
-        samples,
-        dialogues.iter().map(|dialogue| dialogue.prompt.as_str()),
-    )?;
-    for (number, (row, dialogue)) in rows.iter().zip(dialogues).enumerate() {
-        if row.scores.len() != dialogue.sft.len() {
-            return Err(Error::ScoreCount {
-                path: path.into(),
-                prompt: number + 1,
-                expected: dialogue.sft.len(),
-                got: row.scores.len(),
-            });
-        }
-        if let Some(index) = row.scores.iter().position(|score| !score.is_finite()) {
-            return Err(Error::ScoreNotFinite {
-                ranker: name.to_owned(),
-                path: path.into(),
-                prompt: number + 1,
-                index,
-                score: f64::from(row.scores[index]),
-            });
-        }
-    }
-    let widen = |row: &Scores| row.scores.iter().copied().map(f64::from).collect();
-    let scores: Vec<Vec<f64>> = rows.iter().map(widen).collect();
+    let answers = dialogues
+        .iter()
+        .map(|dialogue| (dialogue.prompt.as_str(), dialogue.sft.len()));
+    let scores = scores(path, samples, answers)?;
+    all_finite(&scores, |prompt, index, score| Error::ScoreNotFinite {
+        ranker: name.to_owned(),
+        path: path.into(),
+        prompt,
+        index,
+        score,
+    })?;
     // Scores that differ between prompts only are as useless for choosing an answer.
     if scores[0].len() > 1 && scores.iter().all(|scores| is_constant(scores)) {
         return Err(Error::ConstantScores {
@@ -246,6 +252,46 @@ fn ranker(
         name: name.to_owned(),
         scores,
     })
+}
+
+/// The scores in `path` of the answers in `samples`, of which each prompt has as many as said.
+fn scores<'a>(
+    path: &Path,
+    samples: &Path,
+    answers: impl ExactSizeIterator<Item = (&'a str, usize)> + Clone,
+) -> Result<Vec<Vec<f64>>, Error> {
+    let rows: Vec<Scores> = read_jsonl(path)?;
+    same_prompts(
+        path,
+        rows.iter().map(|row| row.prompt.as_str()),
+        samples,
+        answers.clone().map(|(prompt, _)| prompt),
+    )?;
+    for (number, (row, (_, expected))) in rows.iter().zip(answers).enumerate() {
+        if row.scores.len() != expected {
+            return Err(Error::ScoreCount {
+                path: path.into(),
+                prompt: number + 1,
+                expected,
+                got: row.scores.len(),
+            });
+        }
+    }
+    let widen = |row: &Scores| row.scores.iter().copied().map(f64::from).collect();
+    Ok(rows.iter().map(widen).collect())
+}
+
+/// Hands prompt, index and score of the first that is no finite number to `error`.
+fn all_finite(
+    scores: &[Vec<f64>],
+    error: impl Fn(usize, usize, f64) -> Error,
+) -> Result<(), Error> {
+    for (number, scores) in scores.iter().enumerate() {
+        if let Some(index) = scores.iter().position(|score| !score.is_finite()) {
+            return Err(error(number + 1, index, scores[index]));
+        }
+    }
+    Ok(())
 }
 
 /// Checks the prompts of `path` against those of `other`.

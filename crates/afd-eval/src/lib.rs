@@ -1,7 +1,8 @@
 //! Stage: judges policies and rankers by a golden reward, and tells what it found.
 //!
 //! * [`run`] is the stage: samples of the initial and the fine-tuned policy, scores of the latter
-//!   by any number of rankers, and a golden reward go in; figures and a report come out.
+//!   by any number of rankers, samples of any number of policies made from it ([`PolicyInput`]), and
+//!   a golden reward go in; figures and a report come out.
 //! * [`EvalConfig`] is its table in the configuration, [`EvalInputs`] the files it reads.
 //! * [`Summary`] is `summary.json`; [`load_summary`] reads it, [`terminal_table`] shows it.
 //!
@@ -33,7 +34,7 @@ mod warnings;
 pub use config::EvalConfig;
 pub use error::Error;
 pub use golden::GoldenRow;
-pub use inputs::{CLOSED_FORM, EvalInputs, RewardSummary};
+pub use inputs::{CLOSED_FORM, EvalInputs, LogProbs, PolicyInput, RewardSummary};
 pub use stage::run;
 pub use summary::{
     Comparison, Demonstrator, KlKind, Policy, PolicyRow, RankerKind, RankerSummary, Reference,

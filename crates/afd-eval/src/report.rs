@@ -5,6 +5,7 @@ mod content;
 mod figures;
 mod html;
 mod markdown;
+mod trained;
 
 use crate::{golden::GoldenRow, inputs::Data, summary::Summary};
 

@@ -78,6 +78,8 @@ pub(crate) fn summary() -> Summary {
         samples_per_prompt: 8,
         headline_n: 8,
         n_left_out: vec![16, 32],
+        length_slope: Some(0.02),
+        distinct_answers: Some(8),
         reference: Reference {
             demonstrator: Demonstrator {
                 golden_mean: 2.0,
@@ -94,10 +96,45 @@ pub(crate) fn summary() -> Summary {
     }
 }
 
+/// The same with three trained policies: one that is better at a distance of 1.2 nats, one that
+/// only writes more, one that is over-optimised and of unknown distance.
+pub(crate) fn with_trained() -> Summary {
+    let mut summary = summary();
+    let trained = |name: &str, golden: f64, kl: Option<f64>| PolicyRow {
+        policy: Policy::Trained,
+        name: Some(name.to_owned()),
+        kl_nats: kl,
+        kl_kind: kl.map(|_| KlKind::Estimate),
+        kl_se: kl.map(|_| 0.05),
+        kl_ci95: kl.map(|kl| [kl - 0.1, kl + 0.1]),
+        proxy: Some("init-sft".to_owned()),
+        proxy_mean: Some(2.5),
+        proxy_mean_sft: Some(0.25),
+        entropy_nats: Some(12.0),
+        distinct_1: Some(0.6),
+        distinct_2: Some(0.8),
+        ..row(golden)
+    };
+    let longer = PolicyRow {
+        mean_length: 45.0,
+        length_controlled_gain: Some(0.0),
+        length_controlled_gain_ci95: Some([-0.05, 0.05]),
+        ..trained("dpo", SFT + 0.5, Some(0.4))
+    };
+    let rows = [
+        trained("rloo", SFT + 1.0, Some(1.2)),
+        longer,
+        trained("grpo", SFT - 0.3, None),
+    ];
+    summary.rows.splice(2..2, rows);
+    summary
+}
+
 fn row(golden: f64) -> PolicyRow {
     let delta = golden - SFT;
     PolicyRow {
         policy: Policy::Sft,
+        name: None,
         ranker: None,
         n: 1,
         prompts: 200,
@@ -105,11 +142,21 @@ fn row(golden: f64) -> PolicyRow {
         golden_ci95: [golden - 0.05, golden + 0.05],
         delta_vs_sft: delta,
         delta_vs_sft_ci95: [delta - 0.04, delta + 0.04],
+        length_controlled_gain: Some(delta),
+        length_controlled_gain_ci95: Some([delta - 0.04, delta + 0.04]),
         win_rate_vs_sft: 0.5,
         kl_nats: None,
         kl_kind: None,
+        kl_se: None,
+        kl_ci95: None,
+        proxy: None,
         proxy_mean: None,
+        proxy_mean_sft: None,
         mean_length: 20.0,
         cut_off: 0.0,
+        eos_rate: Some(1.0),
+        entropy_nats: None,
+        distinct_1: None,
+        distinct_2: None,
     }
 }

@@ -34,7 +34,7 @@ pub fn run(
             samples,
         });
     }
-    let rows = golden::score(&data.dialogues, golden, inputs.golden_name, ctx)?;
+    let rows = golden::score(&data, golden, inputs.golden_name, ctx)?;
     let summary = evaluate(config, &data, &rows, inputs.golden_name, ctx.seed());
     let (markdown, html) =
         report::render(&summary, &data, &rows, config.examples, inputs.environments);

@@ -24,11 +24,19 @@ pub struct Summary {
     pub headline_n: usize,
     /// Configured N that are larger than `samples_per_prompt`.
     pub n_left_out: Vec<usize>,
+    /// Change of the golden reward by token within prompts, over SFT's stored answers: what
+    /// [`PolicyRow::length_controlled_gain`] takes off. `None` where their lengths do not vary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length_slope: Option<f64>,
+    /// The answers per prompt that `distinct_1` and `distinct_2` look at: as many as every policy
+    /// has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distinct_answers: Option<usize>,
     /// What to compare with.
     pub reference: Reference,
     /// The rankers in the order of the rows.
     pub rankers: Vec<RankerSummary>,
-    /// `init`, `sft`, then each ranker with N ascending.
+    /// `init`, `sft`, then each trained policy, then each ranker with N ascending.
     pub rows: Vec<PolicyRow>,
     /// Paired differences between rankers at `headline_n`.
     pub comparisons: Vec<Comparison>,
@@ -113,6 +121,8 @@ pub enum Policy {
     Init,
     /// The fine-tuned policy.
     Sft,
+    /// A policy made from SFT's, with answers of its own: trained further, or drawn otherwise.
+    Trained,
     /// The answer among N of SFT's that a ranker likes best.
     BestOfN,
 }
@@ -133,9 +143,12 @@ pub enum KlKind {
 pub struct PolicyRow {
     /// Which policy.
     pub policy: Policy,
-    /// Who chooses; `None` for `init` and `sft`.
+    /// Which of the trained policies; `None` for the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Who chooses; `None` where nobody does.
     pub ranker: Option<String>,
-    /// Of how many; 1 for `init` and `sft`.
+    /// Of how many; 1 where nobody chooses.
     pub n: usize,
     /// Number of prompts.
     pub prompts: usize,
@@ -147,18 +160,54 @@ pub struct PolicyRow {
     pub delta_vs_sft: f64,
     /// Its paired interval.
     pub delta_vs_sft_ci95: [f64; 2],
+    /// Golden mean minus that of `sft`, less what SFT's answers gain by as many more tokens:
+    /// `delta_vs_sft − length_slope · (mean_length − mean_length of sft)`. `None` without slope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length_controlled_gain: Option<f64>,
+    /// Its paired interval, the slope's own uncertainty included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length_controlled_gain_ci95: Option<[f64; 2]>,
     /// Chance to beat an SFT answer to the same prompt, drawn from all stored; ties count half.
     pub win_rate_vs_sft: f64,
-    /// KL divergence in nats from `init` (rows `init`, `sft`) or from `sft` (`best-of-n`).
+    /// KL divergence in nats from `init` (rows `init`, `sft`) or from `sft` (`trained`,
+    /// `best-of-n`).
     pub kl_nats: Option<f64>,
     /// What `kl_nats` is worth.
     pub kl_kind: Option<KlKind>,
-    /// Mean of the ranker's own score; `None` where there is none.
+    /// Standard error of an estimated `kl_nats`, with prompts as the independent units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl_se: Option<f64>,
+    /// Interval of an estimated `kl_nats`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl_ci95: Option<[f64; 2]>,
+    /// The reward that a trained policy was trained on, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// Mean score by the ranker itself, or by `proxy`; `None` where there is none.
     pub proxy_mean: Option<f64>,
+    /// Mean score of SFT's own answers by `proxy`, if that is one of the rankers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_mean_sft: Option<f64>,
     /// Mean number of tokens in an answer, end token included.
     pub mean_length: f64,
     /// Share of answers cut off by the token limit.
     pub cut_off: f64,
+    /// Share of answers that ended by themselves: 1 − `cut_off`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eos_rate: Option<f64>,
+    /// Entropy of an answer in nats, estimated by its mean −log-probability; one that was cut off
+    /// is an outcome as it stands. `None` where the log-probabilities of the policy are not known
+    /// or nothing was drawn. Where the answers of `init` and `sft` were not drawn at temperature 1
+    /// with nothing cut, it is the cross-entropy of the sampler to the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entropy_nats: Option<f64>,
+    /// Different words among all words in the first [`Summary::distinct_answers`] answers to a
+    /// prompt, as a share; mean over prompts. `None` where there are no words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distinct_1: Option<f64>,
+    /// The same of pairs of neighbouring words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distinct_2: Option<f64>,
 }
 
 /// The difference between two rankers at [`Summary::headline_n`].
@@ -174,12 +223,24 @@ pub struct Comparison {
     pub delta_ci: [f64; 2],
 }
 
+impl PolicyRow {
+    /// The name of a trained policy; empty for the others.
+    pub(crate) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+}
+
 impl Summary {
-    /// The row of a policy, without ranker.
+    /// The row of a policy, without ranker; the first of the trained ones.
     pub fn policy(&self, policy: Policy) -> Option<&PolicyRow> {
         self.rows
             .iter()
             .find(|row| row.policy == policy && row.ranker.is_none())
+    }
+
+    /// The rows of the trained policies.
+    pub fn trained(&self) -> impl Iterator<Item = &PolicyRow> {
+        self.rows.iter().filter(|row| row.policy == Policy::Trained)
     }
 
     /// The rows of a ranker, N ascending.

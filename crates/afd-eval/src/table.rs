@@ -3,7 +3,7 @@
 use afd_stats::CONFIDENCE;
 
 use crate::{
-    numbers::{Numbers, half},
+    numbers::{Numbers, fixed, half},
     summary::{Policy, PolicyRow, RankerKind, Summary},
 };
 
@@ -21,29 +21,52 @@ pub fn terminal_table(summary: &Summary) -> String {
         percent(CONFIDENCE)
     );
 
-    let header = ["policy", "golden", "wins vs sft", "KL from init", "tokens"];
-    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    let trained = summary.trained().next().is_some();
+    // The distance from SFT has a column where somebody has one.
+    let line = |name: &str, cells: [String; 5]| {
+        let [golden, wins, kl_init, kl_sft, tokens] = cells;
+        let mut line = vec![name.to_owned(), golden, wins, kl_init];
+        line.extend(trained.then_some(kl_sft));
+        line.push(tokens);
+        line
+    };
+    let header = [
+        "golden",
+        "wins vs sft",
+        "KL from init",
+        "KL from sft",
+        "tokens",
+    ];
+    let mut rows = vec![line("policy", header.map(str::to_owned))];
+    let of_policy = |name: &str, row: &PolicyRow| {
+        let kl = |kl: Option<f64>| kl.map_or_else(|| "-".to_owned(), |kl| fixed(kl, 2));
+        let (from_init, from_sft) = match row.policy {
+            Policy::Init | Policy::Sft => (kl(row.kl_nats), kl(None)),
+            Policy::Trained | Policy::BestOfN => (kl(None), kl_from_sft(row)),
+        };
+        let cells = [
+            numbers.with_half(row.golden_mean, row.golden_ci95),
+            format!("{:.1} %", 100.0 * row.win_rate_vs_sft),
+            from_init,
+            from_sft,
+            format!("{:.1}", row.mean_length),
+        ];
+        line(name, cells)
+    };
     let policies = [(Policy::Init, "init"), (Policy::Sft, "sft")];
     for (policy, name) in policies {
-        if let Some(row) = summary.policy(policy) {
-            rows.push(vec![
-                name.to_owned(),
-                numbers.with_half(row.golden_mean, row.golden_ci95),
-                format!("{:.1} %", 100.0 * row.win_rate_vs_sft),
-                row.kl_nats
-                    .map_or_else(|| "-".to_owned(), |kl| format!("{kl:.2}")),
-                format!("{:.1}", row.mean_length),
-            ]);
-        }
+        rows.extend(summary.policy(policy).map(|row| of_policy(name, row)));
     }
+    rows.extend(summary.trained().map(|row| of_policy(row.name(), row)));
     let demonstrator = &summary.reference.demonstrator;
-    rows.push(vec![
-        "demonstrator".to_owned(),
+    let cells = [
         numbers.with_half(demonstrator.golden_mean, demonstrator.golden_ci95),
         format!("{:.1} %", 100.0 * demonstrator.win_rate_vs_sft),
         "-".to_owned(),
         "-".to_owned(),
-    ]);
+        "-".to_owned(),
+    ];
+    rows.push(line("demonstrator", cells));
     text += &columns(&rows);
     text.push('\n');
 
@@ -72,6 +95,15 @@ pub fn terminal_table(summary: &Summary) -> String {
     text += "* above sft beyond chance, ! below; ± is the widest of the row\n";
     // Terminals and logs are kinder to the plain minus sign.
     text.replace('−', "-")
+}
+
+/// `1.20 ± 0.10`, or a dash where it was not measured.
+pub(crate) fn kl_from_sft(row: &PolicyRow) -> String {
+    match (row.kl_nats, row.kl_ci95) {
+        (Some(kl), Some(interval)) => format!("{} ± {}", fixed(kl, 2), fixed(half(interval), 2)),
+        (Some(kl), None) => fixed(kl, 2),
+        (None, _) => "-".to_owned(),
+    }
 }
 
 /// `95`, `99.5`
@@ -134,6 +166,22 @@ golden        0.50   1.50   2.50   0.05
 ";
         let table = terminal_table(&crate::sample_summary::summary());
         assert_eq!(table, expected, "\n{table}");
+    }
+
+    #[test]
+    fn trained_policies_have_a_row_and_a_distance_from_sft() {
+        let expected = "\
+policy              golden  wins vs sft  KL from init  KL from sft  tokens
+init          -0.80 ± 0.05       20.0 %          0.00            -    20.0
+sft            0.50 ± 0.05       50.0 %          1.50            -    20.0
+rloo           1.50 ± 0.05       50.0 %             -  1.20 ± 0.10    20.0
+dpo            1.00 ± 0.05       50.0 %             -  0.40 ± 0.10    45.0
+grpo           0.20 ± 0.05       50.0 %             -            -    20.0
+demonstrator   2.00 ± 0.05       95.0 %             -            -       -
+
+best of N by";
+        let table = terminal_table(&crate::sample_summary::with_trained());
+        assert!(table.contains(expected), "\n{table}");
     }
 
     #[test]

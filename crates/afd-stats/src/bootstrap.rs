@@ -31,6 +31,16 @@ impl Bootstrap {
     ///
     /// If there are fewer values than prompts, or no resamples.
     pub fn interval(&self, values: &[f64]) -> [f64; 2] {
+        percentile_interval(self.means(values))
+    }
+
+    /// The mean of `values`, one for each prompt, over each resample in turn: what figures that are
+    /// no plain means are put together from.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer values than prompts.
+    pub fn means(&self, values: &[f64]) -> Vec<f64> {
         let resampled = |draws: &Vec<u32>| {
             draws
                 .iter()
@@ -38,11 +48,19 @@ impl Bootstrap {
                 .sum::<f64>()
                 / draws.len() as f64
         };
-        let mut means: Vec<f64> = self.draws.iter().map(resampled).collect();
-        means.sort_by(f64::total_cmp);
-        let tail = (1.0 - CONFIDENCE) / 2.0;
-        [quantile(&means, tail), quantile(&means, 1.0 - tail)]
+        self.draws.iter().map(resampled).collect()
     }
+}
+
+/// The percentile interval `[low, high]` of a figure, from its values on all resamples.
+///
+/// # Panics
+///
+/// If there are no values.
+pub fn percentile_interval(mut values: Vec<f64>) -> [f64; 2] {
+    values.sort_by(f64::total_cmp);
+    let tail = (1.0 - CONFIDENCE) / 2.0;
+    [quantile(&values, tail), quantile(&values, 1.0 - tail)]
 }
 
 /// By linear interpolation between order statistics.
@@ -99,6 +117,15 @@ mod tests {
         let again = Bootstrap::new(5, 200, 7);
         assert_eq!(again.interval(&[1.0, 2.0, 4.0, 8.0, 16.0]), [low, high]);
         assert_ne!(Bootstrap::new(5, 200, 8).draws, again.draws);
+        // So a figure made of two means has the interval of that figure.
+        let (a, b) = ([1.0, 2.0, 4.0, 8.0, 16.0], [3.0, 1.0, 2.0, 2.0, 7.0]);
+        let sums = again.means(&a).into_iter().zip(again.means(&b));
+        let of_sums = percentile_interval(sums.map(|(a, b)| a + 2.0 * b).collect());
+        let each: Vec<f64> = a.iter().zip(b).map(|(a, b)| a + 2.0 * b).collect();
+        let expected = again.interval(&each);
+        assert!(
+            (of_sums[0] - expected[0]).abs() < 1e-12 && (of_sums[1] - expected[1]).abs() < 1e-12
+        );
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! intervals resample them, standard errors are clustered by them, cross-validation never splits
 //! one.
 //!
-//! * [`Bootstrap`]: intervals of means over prompts.
+//! * [`Bootstrap`], [`percentile_interval`]: intervals of means over prompts, and of what is made of
+//!   them.
 //! * [`auc`](fn@auc), [`auc_within`], [`compare_aucs`]: how well scores tell two classes apart.
 //! * [`pearson_within`], [`spearman_within`], [`kendall_within`]: what goes together within
 //!   prompts; [`ties_within`].
@@ -12,7 +13,8 @@
 //!   logits mean what they say; [`line`](fn@line), [`line_within`]: how they follow the closed form.
 //! * [`LogisticRegression`], [`SparseLogisticRegression`], [`cross_validated`]: what a few readable
 //!   columns, or many hashed ones, can tell.
-//! * [`mean`], [`weighted`], [`sd_within`], [`is_constant`]; [`win_rates`]; [`six_digits`].
+//! * [`mean`], [`standard_error`], [`weighted`], [`sd_within`], [`is_constant`]; [`win_rates`];
+//!   [`six_digits`].
 //!
 //! What can length alone tell, judged on prompts that the fit did not see?
 //!
@@ -44,12 +46,12 @@ mod win_rates;
 
 pub use crate::{
     auc::{Auc, AucDifference, auc, auc_within, compare_aucs},
-    bootstrap::{Bootstrap, CONFIDENCE},
+    bootstrap::{Bootstrap, CONFIDENCE, percentile_interval},
     calibration::{Calibration, ReliabilityBin, brier_score, calibration, log_loss},
     correlation::pearson_within,
     line::{Line, line, line_within},
     logistic::{Folds, LogisticRegression, SparseLogisticRegression, cross_validated},
-    moments::{is_constant, mean, sd_within, weighted},
+    moments::{is_constant, mean, sd_within, standard_error, weighted},
     ranks::{average_ranks, kendall_within, spearman_within, ties_within},
     rounding::six_digits,
     temperature::{Temperature, fit_temperature},

@@ -19,6 +19,16 @@ pub fn is_constant(values: &[f64]) -> bool {
     values.windows(2).all(|pair| pair[0] == pair[1])
 }
 
+/// Standard error of the mean of independent values, such as one for each prompt; 0 of fewer than two.
+pub fn standard_error(values: &[f64]) -> f64 {
+    if values.len() < 2 || is_constant(values) {
+        return 0.0;
+    }
+    let (count, centre) = (values.len() as f64, mean(values));
+    let squares: f64 = values.iter().map(|value| (value - centre).powi(2)).sum();
+    (squares / (count - 1.0) / count).sqrt()
+}
+
 /// Standard deviation around each prompt's own mean, pooled over prompts; in the values' unit.
 ///
 /// `x` is `[prompt][answer]`. 0 if no prompt has two answers.
@@ -41,6 +51,14 @@ pub fn sd_within(x: &[Vec<f64>]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_standard_error_on_paper() {
+        // Variance (1 + 0 + 1) / 2, over 3 values.
+        assert!((standard_error(&[1.0, 2.0, 3.0]) - (1.0_f64 / 3.0).sqrt()).abs() < 1e-15);
+        assert_eq!(standard_error(&[0.1; 3]), 0.0);
+        assert_eq!(standard_error(&[5.0]), 0.0);
+    }
 
     #[test]
     fn spread_is_within_prompts() {

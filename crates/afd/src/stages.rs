@@ -437,6 +437,7 @@ impl Stages<'_> {
                 init_samples: &init.file(sample::SAMPLES),
                 sft_samples: &sft.file(sample::SAMPLES),
                 rankers: &files(scores, score::SCORES),
+                policies: &[],
                 reward_summaries: &files(diagnostics, "summary.json"),
                 golden_name: name,
                 environments: &environments,

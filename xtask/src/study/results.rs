@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::summary::{BEST_OF_N, Row, RowId, Summary};
+use crate::summary::{BEST_OF_N, Row, RowId, Summary, TRAINED};
 
 /// One finished run.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ struct CaseResult {
 #[derive(Debug, Serialize)]
 struct ResultRow {
     policy: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     ranker: Option<String>,
     n: Option<u32>,
     /// Mean over seeds of the golden mean.
@@ -42,8 +44,8 @@ struct ResultRow {
     golden_std: Option<f64>,
     /// Golden mean per seed, in the order of the study's seeds.
     golden_means: Vec<f64>,
-    /// Seeds in which Best-of-N is better than `sft` with disjoint 95 % intervals; none for other
-    /// policies, and where `sft` was not evaluated.
+    /// Seeds in which Best-of-N or a trained policy is better than `sft` with disjoint 95 %
+    /// intervals; none for other policies, and where `sft` was not evaluated.
     beats_sft: Option<usize>,
 }
 
@@ -112,6 +114,7 @@ impl ResultRow {
     fn line(&self) -> String {
         let id = RowId {
             policy: self.policy.clone(),
+            name: self.name.clone(),
             ranker: self.ranker.clone(),
             n: self.n,
         };
@@ -154,7 +157,8 @@ fn join(seeds: &[Seed]) -> Result<Vec<ResultRow>, Error> {
             let rows: Vec<&Row> = seeds.iter().map(|seed| &seed.summary.rows[index]).collect();
             let golden_means: Vec<f64> = rows.iter().map(|row| row.golden_mean).collect();
             let (golden_mean, golden_std) = mean_and_std(&golden_means);
-            let beats_sft = (row.id.policy == BEST_OF_N && has_sft).then(|| {
+            let made_from_sft = [BEST_OF_N, TRAINED].contains(&row.id.policy.as_str());
+            let beats_sft = (made_from_sft && has_sft).then(|| {
                 let beats = |seed: &&Seed| {
                     let row = &seed.summary.rows[index];
                     seed.summary.sft().is_some_and(|sft| row.beats(sft))
@@ -163,6 +167,7 @@ fn join(seeds: &[Seed]) -> Result<Vec<ResultRow>, Error> {
             });
             ResultRow {
                 policy: row.id.policy.clone(),
+                name: row.id.name.clone(),
                 ranker: row.id.ranker.clone(),
                 n: row.id.n,
                 golden_mean,

@@ -44,6 +44,8 @@ pub(super) struct Point {
     pub(super) x: f64,
     pub(super) y: f64,
     pub(super) interval: Option<[f64; 2]>,
+    /// Of a measured `x`, which then stays where it is.
+    pub(super) across: Option<[f64; 2]>,
     /// Shown while the pointer rests on the point.
     pub(super) hint: String,
 }
@@ -101,7 +103,7 @@ impl Chart {
                 self.series[i]
                     .points
                     .iter()
-                    .any(|point| point.interval.is_some())
+                    .any(|point| point.interval.is_some() && point.across.is_none())
             })
             .collect();
         for (index, series) in self.series.iter().enumerate() {
@@ -160,12 +162,9 @@ impl Chart {
             } else {
                 series.points.last()?
             };
-            Some((
-                x.place(last.x),
-                y.place(last.y),
-                series.name.as_str(),
-                series.look,
-            ))
+            // Across the plot a leader would look like the point's whisker.
+            let start = last.across.map_or_else(|| x.place(last.x), |_| RIGHT);
+            Some((start, y.place(last.y), series.name.as_str(), series.look))
         });
         let levels = self
             .levels
@@ -196,7 +195,11 @@ impl Chart {
         let values = self
             .series
             .iter()
-            .flat_map(|series| series.points.iter().map(|p| p.x));
+            .flat_map(|series| &series.points)
+            .flat_map(|p| {
+                let [low, high] = p.across.unwrap_or([p.x, p.x]);
+                [low, p.x, high]
+            });
         let (low, high) = range(values.chain(self.x_ticks.iter().map(|tick| tick.0)));
         let margin = 0.03 * (high - low);
         let ticks = if self.x_ticks.is_empty() {
@@ -274,6 +277,14 @@ fn draw_series(
                  y2=\"{high:.1}\"/>"
             )?;
         }
+        if let Some([low, high]) = point.across {
+            let (low, high) = (x.place(low), x.place(high));
+            writeln!(
+                svg,
+                "<line class=\"whisker\" x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{down:.1}\" \
+                 y2=\"{down:.1}\"/>"
+            )?;
+        }
         let hint = format!(
             "<title>{}, {}</title>",
             escape(&series.name),
@@ -284,16 +295,19 @@ fn draw_series(
     writeln!(svg, "</g>")
 }
 
-/// Moves ascending heights as little as need be to keep a line's height between them.
+/// Moves ascending heights as little as need be to keep a line's height between them, or less
+/// where there are more names than the plot is high.
 fn spread(wanted: &[f64]) -> Vec<f64> {
+    let mut limit = BOTTOM + LINE_HEIGHT;
+    let gaps = wanted.len().saturating_sub(1).max(1);
+    let line = LINE_HEIGHT.min((limit - TOP) / gaps as f64);
     let mut places = wanted.to_vec();
     for i in 1..places.len() {
-        places[i] = places[i].max(places[i - 1] + LINE_HEIGHT);
+        places[i] = places[i].max(places[i - 1] + line);
     }
-    let mut limit = BOTTOM + LINE_HEIGHT;
     for place in places.iter_mut().rev() {
         *place = place.min(limit);
-        limit = *place - LINE_HEIGHT;
+        limit = *place - line;
     }
     places
 }
@@ -312,6 +326,9 @@ mod tests {
             [BOTTOM, BOTTOM + LINE_HEIGHT]
         );
         assert_eq!(spread(&[380.0, 388.0]), [374.0, 390.0]);
+        // However many there are, none leaves the picture.
+        let many = spread(&[200.0; 60]);
+        assert!((many[0] - TOP).abs() < 1e-9 && many[59] <= BOTTOM + LINE_HEIGHT);
     }
 
     #[test]
@@ -334,6 +351,7 @@ mod tests {
                     x: 1.0,
                     y: 2.0,
                     interval: None,
+                    across: None,
                     hint: "&".to_owned(),
                 }],
                 filled: false,

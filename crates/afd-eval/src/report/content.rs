@@ -2,7 +2,7 @@
 
 use afd_stats::CONFIDENCE;
 
-use super::{Answer, Block, Cell, Content, Dialogue, Table, Tone, figures};
+use super::{Answer, Block, Cell, Content, Dialogue, Table, Tone, figures, trained};
 use crate::{
     CLOSED_FORM,
     findings::findings,
@@ -10,7 +10,7 @@ use crate::{
     inputs::Data,
     numbers::{Numbers, fixed, half, list},
     summary::{KlKind, Policy, PolicyRow, RankerKind, RankerSummary, Summary},
-    table::percent,
+    table::{kl_from_sft, percent},
     warnings::is_suspicious,
 };
 
@@ -29,6 +29,7 @@ pub(crate) fn blocks(
     blocks.push(Block::Heading("Policies".to_owned()));
     blocks.push(Block::Table(policies(summary, numbers)));
     blocks.push(figures::histogram(summary, golden));
+    blocks.extend(trained::blocks(summary, numbers));
 
     blocks.push(Block::Heading("Best of N".to_owned()));
     blocks.push(Block::Paragraph(
@@ -49,8 +50,13 @@ pub(crate) fn blocks(
     if !dialogues.is_empty() {
         blocks.push(Block::Heading("Examples".to_owned()));
         blocks.push(Block::Paragraph(format!(
-            "Prompts at equal distances in the test split, not hand-picked. `init` and `sft` are \
-             each policy's first sample; a best-of-{n} answer is chosen among SFT's first {n}.",
+            "Prompts at equal distances in the test split, not hand-picked. {who} are each \
+             policy's first sample; a best-of-{n} answer is chosen among SFT's first {n}.",
+            who = if data.policies.is_empty() {
+                "`init` and `sft`"
+            } else {
+                "`init`, `sft` and those trained from it"
+            },
             n = summary.headline_n
         )));
         blocks.extend(dialogues);
@@ -65,47 +71,49 @@ pub(crate) fn blocks(
 }
 
 fn policies(summary: &Summary, numbers: Numbers) -> Table {
-    let header = [
-        "policy",
-        "golden reward",
-        "difference to SFT",
-        "wins against SFT",
-        "KL in nats",
-    ];
-    let header = header
-        .into_iter()
-        .chain(["tokens", "cut off"])
-        .map(str::to_owned)
-        .collect();
+    let with_trained = summary.trained().next().is_some();
+    let mut header = vec!["policy", "golden reward", "difference to SFT"];
+    // Where answers are a policy's own, they may well be longer.
+    header.extend(with_trained.then_some("at SFT's length"));
+    header.extend(["wins against SFT", "KL in nats", "tokens", "cut off"]);
     let named = |name: &str, row: &PolicyRow| {
         let kl = match (row.kl_nats, row.kl_kind) {
+            (Some(_), _) if row.policy == Policy::Trained => {
+                format!("{} from sft", kl_from_sft(row))
+            }
             (Some(kl), Some(KlKind::Estimate)) => format!("{} from init", fixed(kl, 2)),
             (Some(kl), _) => format!("≤ {} from sft", fixed(kl, 2)),
             (None, _) => "–".to_owned(),
         };
-        let difference = if row.policy == Policy::Sft {
-            plain("–")
-        } else {
-            let range = numbers.interval(row.delta_vs_sft_ci95);
-            let text = format!("{} {range}", numbers.signed(row.delta_vs_sft));
-            Cell {
-                text,
-                tone: tone(row.delta_vs_sft_ci95),
-            }
+        let difference = |gain: f64, interval: [f64; 2]| match row.policy {
+            Policy::Sft => plain("–"),
+            _ => Cell {
+                text: format!("{} {}", numbers.signed(gain), numbers.interval(interval)),
+                tone: tone(interval),
+            },
         };
-        vec![
+        let controlled = row
+            .length_controlled_gain
+            .zip(row.length_controlled_gain_ci95)
+            .map_or_else(|| plain("–"), |(gain, interval)| difference(gain, interval));
+        let mut cells = vec![
             plain(name),
             plain(&numbers.with_half(row.golden_mean, row.golden_ci95)),
-            difference,
+            difference(row.delta_vs_sft, row.delta_vs_sft_ci95),
+        ];
+        cells.extend(with_trained.then_some(controlled));
+        cells.extend([
             plain(&share(row.win_rate_vs_sft)),
             plain(&kl),
             plain(&fixed(row.mean_length, 1)),
             plain(&share(row.cut_off)),
-        ]
+        ]);
+        cells
     };
     let mut rows = Vec::new();
     rows.extend(summary.policy(Policy::Init).map(|row| named("init", row)));
     rows.extend(summary.policy(Policy::Sft).map(|row| named("sft", row)));
+    rows.extend(summary.trained().map(|row| named(row.name(), row)));
     for ranker in &summary.rankers {
         if let Some(row) = summary.headline(&ranker.ranker) {
             let name = format!("best of {} by {}", summary.headline_n, ranker.ranker);
@@ -115,12 +123,13 @@ fn policies(summary: &Summary, numbers: Numbers) -> Table {
     let demonstrator = &summary.reference.demonstrator;
     let golden = numbers.with_half(demonstrator.golden_mean, demonstrator.golden_ci95);
     let mut last = vec![plain("demonstrator"), plain(&golden), plain("–")];
+    last.extend(with_trained.then(|| plain("–")));
     last.push(plain(&share(demonstrator.win_rate_vs_sft)));
     last.extend(["–", "–", "–"].map(plain));
     rows.push(last);
     Table {
         content: Content::Numbers,
-        header,
+        header: header.into_iter().map(str::to_owned).collect(),
         rows,
         note: format!(
             "± is half of the {} % interval. Bold: better than SFT beyond chance (the paired \
@@ -231,6 +240,13 @@ fn dialogues(
             answer("init", &dialogue.init[0].completion, rewards.init[0]),
             answer("sft", &dialogue.sft[0].completion, rewards.sft[0]),
         ];
+        for policy in &data.policies {
+            answers.push(answer(
+                &policy.name,
+                &policy.samples[number][0].completion,
+                rewards.policy(&policy.name)[0],
+            ));
+        }
         for ranker in &data.rankers {
             if ranker.name == "init-sft" || ranker.name == CLOSED_FORM {
                 let best = first_best(&ranker.scores[number][..summary.headline_n]);
@@ -296,6 +312,7 @@ fn glossary(summary: &Summary) -> Vec<String> {
          pi_0, which needs no training."
             .to_owned(),
     ];
+    items.extend(trained::glossary(summary));
     if !trivial.is_empty() {
         items.push(format!("Rankers without training: {}.", list(&trivial)));
     }
@@ -329,7 +346,7 @@ fn places(environments: &[(String, Option<String>)]) -> Table {
     }
 }
 
-fn plain(text: &str) -> Cell {
+pub(super) fn plain(text: &str) -> Cell {
     Cell {
         text: text.to_owned(),
         tone: Tone::Plain,
@@ -344,7 +361,7 @@ fn tone(difference: [f64; 2]) -> Tone {
     }
 }
 
-fn share(value: f64) -> String {
+pub(super) fn share(value: f64) -> String {
     format!("{:.1} %", 100.0 * value)
 }
 

@@ -1,4 +1,6 @@
-//! The report's four plots.
+//! The report's plots.
+
+mod golden_over_kl;
 
 use afd_stats::CONFIDENCE;
 
@@ -13,6 +15,8 @@ use crate::{
     summary::{Policy, PolicyRow, RankerKind, RankerSummary, Summary},
     table::percent,
 };
+
+pub(super) use golden_over_kl::golden_over_kl;
 
 const DASHED: &str = "6 4";
 const DOTTED: &str = "2 3";
@@ -60,6 +64,7 @@ pub(super) fn golden_over_n(summary: &Summary, numbers: Numbers) -> Block {
                 x: (row.n as f64).log2(),
                 y: row.golden_mean,
                 interval: (ranker.kind == RankerKind::Reward).then_some(row.golden_ci95),
+                across: None,
                 hint: point(row, numbers),
             })
             .collect(),
@@ -110,6 +115,7 @@ pub(super) fn proxy_against_golden(summary: &Summary, numbers: Numbers) -> Block
                     x,
                     y: row.golden_mean,
                     interval: None,
+                    across: None,
                     hint,
                 })
             })
@@ -160,6 +166,7 @@ pub(super) fn gain_over_kl(summary: &Summary, numbers: Numbers) -> Block {
                     x: row.kl_nats?.sqrt(),
                     y: row.delta_vs_sft,
                     interval: Some(row.delta_vs_sft_ci95),
+                    across: None,
                     hint: format!(
                         "N = {}: {} {range}",
                         row.n,
@@ -289,6 +296,7 @@ fn steps(bins: &[f64], low: f64, width: f64) -> Vec<Point> {
         x: low + edge as f64 * width,
         y,
         interval: None,
+        across: None,
         hint: String::new(),
     };
     let tops = bins.iter().enumerate();

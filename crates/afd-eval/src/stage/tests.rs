@@ -1,5 +1,6 @@
 //! The stage as a whole, on files small enough for pencil and paper.
 
+mod policies;
 mod refusals;
 
 use std::{
@@ -15,7 +16,7 @@ use afd_stage::{Quiet, RunDir, StageError};
 use serde::Serialize;
 
 use super::*;
-use crate::{KlKind, Policy, load_summary};
+use crate::{KlKind, LogProbs, Policy, PolicyInput, load_summary};
 
 /// Reads an answer's reward off its text; fails from a call on.
 struct Reader {
@@ -52,8 +53,18 @@ struct Files {
     init: Vec<Sample>,
     sft: Vec<Sample>,
     rankers: Vec<(&'static str, Vec<Scores>)>,
+    policies: Vec<Trained>,
     summary: &'static str,
     environments: Vec<(String, Option<String>)>,
+}
+
+/// A policy with answers of its own, as its rows.
+struct Trained {
+    name: &'static str,
+    samples: Vec<Sample>,
+    log_probs: LogProbs,
+    log_ratio: Option<Vec<Scores>>,
+    proxy: Option<(&'static str, Vec<Scores>)>,
 }
 
 const A: &str = "\n\nHuman: a\n\nAssistant:";
@@ -68,26 +79,6 @@ fn files() -> Files {
         rejected: None,
         messages: Vec::new(),
         source: "world:1".to_owned(),
-    };
-    let samples = |rows: &[(&str, u32, &str, usize)]| {
-        let row = |&(prompt, index, text, tokens): &(&str, u32, &str, usize)| Sample {
-            prompt: prompt.to_owned(),
-            index,
-            completion: text.to_owned(),
-            completion_ids: vec![7; tokens],
-            logprobs: vec![-0.5; tokens],
-            finish_reason: if tokens == 3 { "length" } else { "stop" }.to_owned(),
-        };
-        rows.iter().map(row).collect()
-    };
-    let scores = |a: [f32; 3], b: [f32; 3]| {
-        let row = |prompt: &str, scores: [f32; 3]| Scores {
-            prompt: prompt.to_owned(),
-            scores: scores.to_vec(),
-            spread: Vec::new(),
-            tokens: Vec::new(),
-        };
-        vec![row(A, a), row(B, b)]
     };
     Files {
         // The test split may have more prompts than were sampled for, and another order.
@@ -110,9 +101,33 @@ fn files() -> Files {
             ("init-sft", scores([3.0, 1.0, 2.0], [0.0, 0.0, 5.0])),
             ("closed-form", scores([1.0, 2.0, 3.0], [0.0, 1.0, -1.0])),
         ],
+        policies: Vec::new(),
         summary: r#"{"eval_accuracy": 0.9, "eval_auc": 0.97, "eval_loss": 0.2, "pairs": 8, "x": 0}"#,
         environments: vec![("eval".to_owned(), None)],
     }
+}
+
+/// Rows of prompt, index, text and number of tokens; three tokens are the limit.
+fn samples(rows: &[(&str, u32, &str, usize)]) -> Vec<Sample> {
+    let row = |&(prompt, index, text, tokens): &(&str, u32, &str, usize)| Sample {
+        prompt: prompt.to_owned(),
+        index,
+        completion: text.to_owned(),
+        completion_ids: vec![7; tokens],
+        logprobs: vec![-0.5; tokens],
+        finish_reason: if tokens == 3 { "length" } else { "stop" }.to_owned(),
+    };
+    rows.iter().map(row).collect()
+}
+
+fn scores<const N: usize>(a: [f32; N], b: [f32; N]) -> Vec<Scores> {
+    let row = |prompt: &str, scores: [f32; N]| Scores {
+        prompt: prompt.to_owned(),
+        scores: scores.to_vec(),
+        spread: Vec::new(),
+        tokens: Vec::new(),
+    };
+    vec![row(A, a), row(B, b)]
 }
 
 fn config() -> EvalConfig {
@@ -157,11 +172,30 @@ fn evaluate_in(
         write(dir, "init.jsonl", &files.init),
     );
     let sft = write(dir, "sft.jsonl", &files.sft);
+    let policies: Vec<PolicyInput> = files
+        .policies
+        .iter()
+        .map(|policy| {
+            let file = |what: &str| format!("{}-{what}.jsonl", policy.name);
+            let scores = |what: &str, rows: &Vec<Scores>| write(dir, &file(what), rows);
+            PolicyInput {
+                name: policy.name.to_owned(),
+                samples: write(dir, &file("samples"), &policy.samples),
+                log_probs: policy.log_probs,
+                log_ratio: policy.log_ratio.as_ref().map(|rows| scores("ratio", rows)),
+                proxy: policy
+                    .proxy
+                    .as_ref()
+                    .map(|(name, rows)| ((*name).to_owned(), scores("proxy", rows))),
+            }
+        })
+        .collect();
     let inputs = EvalInputs {
         test: &test,
         init_samples: &init,
         sft_samples: &sft,
         rankers: &rankers,
+        policies: &policies,
         reward_summaries: &[("init-sft".to_owned(), summary)],
         golden_name: "reader",
         environments: &files.environments,

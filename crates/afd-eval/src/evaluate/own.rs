@@ -1,0 +1,129 @@
+//! Figures of policies that have answers of their own: the initial, the fine-tuned, the trained.
+
+use afd_data::records::Sample;
+use afd_stats::{mean, six_digits, standard_error, win_rates};
+
+use super::{Evaluation, cut, distinct::distinct_n, lengths};
+use crate::{
+    CLOSED_FORM,
+    golden::GoldenRow,
+    inputs::{Dialogue, LogProbs, TrainedPolicy},
+    summary::{KlKind, Policy, PolicyRow},
+};
+
+impl Evaluation<'_> {
+    pub(super) fn init(&self) -> PolicyRow {
+        let samples = self.samples(|dialogue| &dialogue.init);
+        PolicyRow {
+            policy: Policy::Init,
+            kl_nats: Some(0.0),
+            kl_kind: Some(KlKind::Estimate),
+            entropy_nats: Some(entropy(&samples, None)),
+            ..self.own(&samples, |row| &row.init)
+        }
+    }
+
+    pub(super) fn sft(&self) -> PolicyRow {
+        let samples = self.samples(|dialogue| &dialogue.sft);
+        PolicyRow {
+            entropy_nats: Some(entropy(&samples, None)),
+            ..self.with_kl(self.ranker(CLOSED_FORM), self.own(&samples, |row| &row.sft))
+        }
+    }
+
+    pub(super) fn trained(&self, policy: &TrainedPolicy) -> PolicyRow {
+        let samples: Vec<&[Sample]> = policy.samples.iter().map(Vec::as_slice).collect();
+        let log_ratio = policy.log_ratio.as_deref();
+        // What was drawn from a sampler over SFT is stored with SFT's log-probabilities.
+        let entropy = match policy.log_probs {
+            LogProbs::Own => Some(entropy(&samples, None)),
+            LogProbs::Sft => log_ratio.map(|ratio| entropy(&samples, Some(ratio))),
+        };
+        let (proxy, scores) = policy.proxy.as_ref().map(|(name, own)| (name, own)).unzip();
+        let of_sft = proxy.and_then(|name| self.ranker(name));
+        PolicyRow {
+            policy: Policy::Trained,
+            name: Some(policy.name.clone()),
+            proxy: proxy.cloned(),
+            proxy_mean: scores.map(|own| over_prompts(own)),
+            proxy_mean_sft: of_sft.map(over_prompts),
+            entropy_nats: entropy,
+            ..self.with_kl(
+                log_ratio,
+                self.own(&samples, |row| row.policy(&policy.name)),
+            )
+        }
+    }
+
+    /// The answers of a policy that has some in each dialogue.
+    fn samples(&self, of: fn(&Dialogue) -> &Vec<Sample>) -> Vec<&[Sample]> {
+        let dialogues = self.data.dialogues.iter();
+        dialogues.map(|dialogue| of(dialogue).as_slice()).collect()
+    }
+
+    /// A ranker's scores of SFT's answers.
+    fn ranker(&self, name: &str) -> Option<&[Vec<f64>]> {
+        let mut rankers = self.data.rankers.iter();
+        let ranker = rankers.find(|ranker| ranker.name == name);
+        ranker.map(|ranker| ranker.scores.as_slice())
+    }
+
+    /// What answers and their golden rewards say by themselves.
+    fn own(&self, samples: &[&[Sample]], golden: impl Fn(&GoldenRow) -> &[f64]) -> PolicyRow {
+        let rewards: Vec<f64> = self.golden.iter().map(|row| mean(golden(row))).collect();
+        let wins: Vec<f64> = self
+            .golden
+            .iter()
+            .map(|row| mean(&win_rates(golden(row), &row.sft)))
+            .collect();
+        let each = |value: fn(&[Sample]) -> Vec<f64>| -> Vec<f64> {
+            samples
+                .iter()
+                .map(|samples| mean(&value(samples)))
+                .collect()
+        };
+        let distinct = |n| distinct_n(samples, n, self.distinct_answers);
+        PolicyRow {
+            win_rate_vs_sft: six_digits(mean(&wins)),
+            distinct_1: distinct(1),
+            distinct_2: distinct(2),
+            ..self.row(&rewards, &each(lengths), &each(cut))
+        }
+    }
+
+    /// Estimates a divergence by the log-ratios of a policy's own answers, if there are any.
+    fn with_kl(&self, log_ratio: Option<&[Vec<f64>]>, row: PolicyRow) -> PolicyRow {
+        let Some(log_ratio) = log_ratio else {
+            return row;
+        };
+        let each: Vec<f64> = log_ratio.iter().map(|ratios| mean(ratios)).collect();
+        PolicyRow {
+            kl_nats: Some(six_digits(mean(&each))),
+            kl_kind: Some(KlKind::Estimate),
+            kl_se: Some(six_digits(standard_error(&each))),
+            kl_ci95: Some(self.bootstrap.interval(&each).map(six_digits)),
+            ..row
+        }
+    }
+}
+
+/// Mean over prompts of the prompts' means.
+fn over_prompts(scores: &[Vec<f64>]) -> f64 {
+    let each: Vec<f64> = scores.iter().map(|scores| mean(scores)).collect();
+    six_digits(mean(&each))
+}
+
+/// Mean −log-probability of answers, in nats; `log_ratio`, `[prompt][answer]`, is added to the
+/// stored log-probabilities where these are another policy's.
+fn entropy(samples: &[&[Sample]], log_ratio: Option<&[Vec<f64>]>) -> f64 {
+    let own = |prompt: usize, sample: &Sample| {
+        let stored: f64 = sample.logprobs.iter().copied().map(f64::from).sum();
+        let ratio = log_ratio.map_or(0.0, |ratios| ratios[prompt][sample.index as usize]);
+        -(stored + ratio)
+    };
+    let of_prompt = |(prompt, samples): (usize, &&[Sample])| -> Vec<f64> {
+        samples.iter().map(|sample| own(prompt, sample)).collect()
+    };
+    let each: Vec<Vec<f64>> = samples.iter().enumerate().map(of_prompt).collect();
+    over_prompts(&each)
+}

@@ -1,0 +1,154 @@
+//! What the report says of policies that were made from SFT's and have answers of their own.
+
+use super::{
+    Block, Content, Table,
+    content::{plain, share},
+    figures,
+};
+use crate::{
+    numbers::{Numbers, fixed},
+    summary::{Policy, PolicyRow, Summary},
+};
+
+/// Their section; nothing if there are none.
+pub(super) fn blocks(summary: &Summary, numbers: Numbers) -> Vec<Block> {
+    if summary.trained().next().is_none() {
+        return Vec::new();
+    }
+    vec![
+        Block::Heading("Trained policies".to_owned()),
+        Block::Paragraph(
+            "Policies made from SFT's, by training or by drawing otherwise, with answers of their \
+             own to the same prompts. How much a policy gains is to be read against how far it has \
+             gone."
+                .to_owned(),
+        ),
+        figures::golden_over_kl(summary, numbers),
+        Block::Table(answers(summary)),
+    ]
+}
+
+/// What their answers are like, beside those they started from.
+fn answers(summary: &Summary) -> Table {
+    let header = [
+        "policy",
+        "trained on",
+        "its mean",
+        "of SFT's answers",
+        "ended",
+        "tokens",
+        "entropy in nats",
+        "distinct-1",
+        "distinct-2",
+    ];
+    let number = |value: Option<f64>, decimals| {
+        plain(&value.map_or_else(|| "–".to_owned(), |value| fixed(value, decimals)))
+    };
+    let row = |name: &str, row: &PolicyRow| {
+        vec![
+            plain(name),
+            plain(row.proxy.as_deref().unwrap_or("–")),
+            number(row.proxy_mean, 2),
+            number(row.proxy_mean_sft, 2),
+            plain(&row.eos_rate.map_or_else(|| "–".to_owned(), share)),
+            number(Some(row.mean_length), 1),
+            number(row.entropy_nats, 1),
+            number(row.distinct_1, 3),
+            number(row.distinct_2, 3),
+        ]
+    };
+    let mut rows = Vec::new();
+    rows.extend(summary.policy(Policy::Init).map(|found| row("init", found)));
+    rows.extend(summary.policy(Policy::Sft).map(|found| row("sft", found)));
+    rows.extend(summary.trained().map(|found| row(found.name(), found)));
+    Table {
+        content: Content::Numbers,
+        header: header.map(str::to_owned).to_vec(),
+        rows,
+        note: "Where the mean of the reward that a policy was trained on rises and its golden \
+               reward does not, it is over-optimised. Less entropy and less distinct answers than \
+               SFT's are what is lost in variety."
+            .to_owned(),
+    }
+}
+
+/// What the words and figures mean.
+pub(super) fn glossary(summary: &Summary) -> Vec<String> {
+    if summary.trained().next().is_none() {
+        return Vec::new();
+    }
+    let mut items = vec![
+        "KL of a trained policy from sft is the mean log-ratio of its own answers, in nats, \
+         measured and not bounded; prompts are the units of its interval."
+            .to_owned(),
+    ];
+    items.extend(summary.length_slope.map(|slope| {
+        format!(
+            "At SFT's length: the difference to SFT, less what SFT's own answers gain by as many \
+             more tokens. Within a prompt they gain {} of golden reward by token. That is what goes \
+             along with length, not what length causes.",
+            signed(slope)
+        )
+    }));
+    items.push(
+        "Entropy: mean −log-probability of an answer; of an initial policy and SFT it is one if \
+         their answers were drawn at temperature 1 and top-p 1."
+            .to_owned(),
+    );
+    items.extend(summary.distinct_answers.map(|answers| {
+        format!(
+            "distinct-n: different runs of n words among all of them, in {answers} answers to a \
+             prompt. Longer answers repeat more."
+        )
+    }));
+    items
+}
+
+/// Slopes are small: three significant digits.
+fn signed(slope: f64) -> String {
+    let decimals = match slope.abs() {
+        size if size > 0.0 => (2.0 - size.log10().floor()).clamp(0.0, 8.0) as usize,
+        _ => 1,
+    };
+    let text = fixed(slope, decimals);
+    match text.strip_prefix('−') {
+        Some(_) => text,
+        None => format!("+{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample_summary::{summary, with_trained};
+
+    #[test]
+    fn slopes_are_legible() {
+        assert_eq!(signed(0.0123456), "+0.0123");
+        assert_eq!(signed(-2.5), "−2.50");
+        assert_eq!(signed(0.0), "+0.0");
+    }
+
+    #[test]
+    fn nothing_is_said_of_policies_that_are_not_there() {
+        let summary = summary();
+        assert!(blocks(&summary, Numbers::of(&summary)).is_empty());
+        assert!(glossary(&summary).is_empty());
+    }
+
+    #[test]
+    fn a_row_for_each_with_what_it_was_trained_on() {
+        let table = answers(&with_trained());
+        let names: Vec<&str> = table.rows.iter().map(|row| row[0].text.as_str()).collect();
+        assert_eq!(names, ["init", "sft", "rloo", "dpo", "grpo"]);
+        let cells: Vec<&str> = table.rows[2]
+            .iter()
+            .map(|cell| cell.text.as_str())
+            .collect();
+        let expected = [
+            "init-sft", "2.50", "0.25", "100.0 %", "20.0", "12.0", "0.600", "0.800",
+        ];
+        assert_eq!(cells[1..], expected);
+        assert_eq!(table.rows[1][6].text, "–");
+    }
+}
