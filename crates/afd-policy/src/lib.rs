@@ -12,4 +12,5 @@ pub mod sample;
 
 pub use best_of_n::BestOfNConfig;
 pub use error::Error;
+pub use rl::RlConfig;
 pub use sample::SampleConfig;

@@ -24,7 +24,7 @@ pub mod score;
 mod split;
 mod vectors;
 
-pub use closed_form::{ClosedFormConfig, NamedReference, Reference};
+pub use closed_form::{ClosedFormConfig, NamedReference, Reduction, Reference};
 pub use config::{Aggregate, Architecture, EnsembleConfig, RewardConfig};
 pub use error::Error;
 pub use model::{LoadOptions, RewardModel, Truncation, TruncationSide};

@@ -93,17 +93,30 @@ pub(crate) fn lower(stage: &str, config: &Config) -> String {
     match group {
         "sft" | "sft-without" => lower_training("sft", &config.sft.1, config.sft.0.max_length),
         "reward" => lower_training("reward", &config.reward.1, config.reward.0.max_length),
+        "policy" => {
+            let policy = stage.split('/').nth(1).unwrap_or_default();
+            match config.policies.iter().find(|known| known.name == policy) {
+                Some(policy) => {
+                    let table = format!("policies.{}", policy.name);
+                    lower_training(&table, &policy.train, config.sample.max_completion_length)
+                }
+                None => NOTHING.to_owned(),
+            }
+        }
         "samples" => format!(
             "lower sample.generation_batch_size (now {}) or sample.max_completion_length (now {})",
             config.sample.generation_batch_size, config.sample.max_completion_length
         ),
-        "scores" | "embeddings" | "diagnostics" | "eval" => format!(
+        "scores" | "kl" | "proxy" | "embeddings" | "diagnostics" | "eval" => format!(
             "lower reward.per_device_eval_batch_size (now {})",
             config.reward.1.per_device_eval_batch_size
         ),
-        _ => "it computes nothing on the device: lower the number of rows".to_owned(),
+        _ => NOTHING.to_owned(),
     }
 }
+
+/// What is to be said of a stage that needs no device.
+const NOTHING: &str = "it computes nothing on the device: lower the number of rows";
 
 fn lower_training(table: &str, train: &TrainConfig, max_length: usize) -> String {
     let batch = train.per_device_train_batch_size;

@@ -12,6 +12,7 @@ mod memory;
 mod models;
 mod observer;
 mod pipeline;
+mod policies;
 mod rows;
 mod speed;
 mod stages;

@@ -10,6 +10,7 @@ use crate::{
     config::{Config, Golden},
     error::Error,
     models::{Located, Models},
+    policies::Ingredients,
     rows,
     stages::Stages,
     steps::{Steps, Stopped},
@@ -115,13 +116,27 @@ fn stages(
     }
     stages.best_of_n(&scores, &test_sft)?;
 
+    let from = Ingredients {
+        initial: &initial,
+        sft: &sft,
+        data: &data,
+        rewards: &reward_models,
+    };
+    let made = config
+        .policies
+        .iter()
+        .map(|policy| stages.policy(policy, &from, &test_prompts));
+    let made = made.collect::<Result<Vec<_>, Stopped>>()?;
+    let policies: Vec<_> = made.into_iter().flatten().collect();
+
     let golden = match config.golden.golden {
         Golden::World => None,
         Golden::Judge => judge,
         Golden::Classifier => models.golden.as_ref().map(Located::artifact).transpose()?,
     };
     let golden = golden.map(|model| (model, &initial));
-    stages.eval(&data, &test_init, &test_sft, &scores, &diagnostics, golden)
+    let answers = (&test_init, &test_sft);
+    stages.eval(&data, answers, &scores, &diagnostics, &policies, golden)
 }
 
 /// Answers of both policies that the reward models learn from.

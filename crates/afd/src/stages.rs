@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use afd_backend::Placement;
 use afd_data::{DialogueForm, Tokenizer};
-use afd_eval::EvalInputs;
+use afd_eval::{EvalInputs, PolicyInput};
 use afd_model::Scorer;
 use afd_policy::{best_of_n, sample};
 use afd_reward::{
@@ -22,6 +22,7 @@ use afd_stage::{Artifact, RunDir, StageContext, source_artifact};
 use crate::{
     config::{Config, DataSource},
     error::Error,
+    policies::Made,
     rows,
     steps::{Steps, Stopped},
 };
@@ -35,7 +36,7 @@ pub(crate) struct Stages<'a> {
 }
 
 /// Artefacts by the name of their reward.
-type Named = [(String, Artifact)];
+pub(crate) type Named = [(String, Artifact)];
 
 impl Stages<'_> {
     /// Rows from the world or a file, de-duplicated, filtered and split by prompt.
@@ -412,10 +413,10 @@ impl Stages<'_> {
     pub(crate) fn eval(
         &self,
         data: &Artifact,
-        init: &Artifact,
-        sft: &Artifact,
+        (init, sft): (&Artifact, &Artifact),
         scores: &Named,
         diagnostics: &Named,
+        policies: &[Made],
         golden: Option<(Artifact, &Artifact)>,
     ) -> Result<(), Stopped> {
         let config = self.config;
@@ -423,11 +424,14 @@ impl Stages<'_> {
         let mut inputs: Vec<&Artifact> = scores.iter().map(|(_, scores)| scores).collect();
         inputs.extend([sft, data, init]);
         inputs.extend(diagnostics.iter().map(|(_, found)| found));
+        inputs.extend(policies.iter().flat_map(Made::artifacts));
         inputs.extend(golden.iter().map(|(model, _)| model));
+        let policies: Vec<PolicyInput> = policies.iter().map(Made::input).collect();
         let scoring = golden
             .as_ref()
             .map(|_| (batch, config.precision, self.form()));
-        let rankers = (names(scores), names(diagnostics));
+        let made: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
+        let rankers = (names(scores), names(diagnostics), made);
         let key = (&config.eval, name, scoring, rankers);
         self.steps.stage(self.run, "eval", &key, &inputs, |ctx| {
             let mut environments = self.steps.environments();
@@ -437,7 +441,7 @@ impl Stages<'_> {
                 init_samples: &init.file(sample::SAMPLES),
                 sft_samples: &sft.file(sample::SAMPLES),
                 rankers: &files(scores, score::SCORES),
-                policies: &[],
+                policies: &policies,
                 reward_summaries: &files(diagnostics, "summary.json"),
                 golden_name: name,
                 environments: &environments,
@@ -455,7 +459,7 @@ impl Stages<'_> {
     }
 
     /// How reward models are read; `base` is what they may stand on.
-    fn reading<'a>(&self, base: &'a Artifact) -> LoadOptions<'a> {
+    pub(crate) fn reading<'a>(&self, base: &'a Artifact) -> LoadOptions<'a> {
         LoadOptions {
             batch_size: self.batch(),
             form: self.form(),
@@ -465,12 +469,12 @@ impl Stages<'_> {
     }
 
     /// How dialogues are written.
-    fn form(&self) -> DialogueForm {
+    pub(crate) fn form(&self) -> DialogueForm {
         self.config.data.dialogue_form
     }
 
     /// Answers scored at a time.
-    fn batch(&self) -> usize {
+    pub(crate) fn batch(&self) -> usize {
         self.config.reward.1.per_device_eval_batch_size
     }
 }

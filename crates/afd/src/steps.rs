@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     config::{Config, Golden},
     error::Error,
-    faults, memory,
+    faults, memory, policies,
 };
 
 /// Raised when the code of a stage changes what it writes, so that older results are made anew.
@@ -45,7 +45,9 @@ pub(crate) fn names(config: &Config) -> Vec<String> {
     names.extend(group("reward", &mut learned()));
     names.extend(group("scores", &mut ranked.chain(closed_forms)));
     names.extend(group("diagnostics", &mut rewards.iter().copied()));
-    names.extend(["policy/best-of-n", "eval"].map(str::to_owned));
+    names.push("policy/best-of-n".to_owned());
+    names.extend(config.policies.iter().flat_map(policies::stage_names));
+    names.push("eval".to_owned());
     names
 }
 

@@ -5,6 +5,7 @@
 
 mod fields;
 mod layers;
+mod policies;
 mod problem;
 mod recipe;
 mod rules;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::models::{self, Located, Models};
 pub(crate) use layers::{Layers, Overrides};
+pub(crate) use policies::{Method, PolicyConfig, ReferencePolicy};
 pub(crate) use problem::ConfigError;
 pub(crate) use recipe::Recipe;
 use sections::Sections;
@@ -53,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) reward: (RewardConfig, TrainConfig),
     pub(crate) closed_form: ClosedForms,
     pub(crate) best_of_n: BestOfNConfig,
+    /// In the order of the file.
+    pub(crate) policies: Vec<PolicyConfig>,
     pub(crate) eval: EvalConfig,
     pub(crate) golden: GoldenConfig,
     /// The file that says all this again, whole.
@@ -147,6 +151,8 @@ pub(crate) struct Generations {
     pub(crate) init_num_generations: usize,
     /// Answers of the fine-tuned policy per test prompt: the largest N of Best-of-N.
     pub(crate) test_num_generations: usize,
+    /// Answers per test prompt of each policy made from it.
+    pub(crate) policy_num_generations: usize,
 }
 
 /// The `[closed_form]` table.
@@ -223,6 +229,7 @@ impl Config {
         let reward_train = sections.read("reward");
         let closed_form = sections.read("closed_form");
         let best_of_n = sections.read("best_of_n");
+        let policies = policies::read(&mut sections);
         let eval = sections.read("eval");
         let golden = sections.read("eval");
         sections.finish()?;
@@ -244,6 +251,7 @@ impl Config {
                 reward: (reward?, reward_train?),
                 closed_form: closed_form?,
                 best_of_n: best_of_n?,
+                policies: policies?,
                 eval: eval?,
                 golden: golden?,
                 resolved,

@@ -6,9 +6,12 @@ use afd_backend::{Dtype, Precision};
 use afd_data::DialogueForm;
 use afd_hub::Model;
 use afd_model::{DecoderConfig, Head, LoraConfig};
-use afd_reward::{Architecture, NamedReference, ObjectiveKind, Reference, pairs::is_free_name};
+use afd_reward::{
+    Architecture, ClosedFormConfig, NamedReference, ObjectiveKind, Reduction, Reference,
+    pairs::is_free_name,
+};
 
-use super::{Config, DataSource, Golden};
+use super::{Config, DataSource, Golden, Method, policies::POLICIES};
 use crate::models;
 
 /// What to give for `eval.golden_path`.
@@ -41,6 +44,7 @@ impl Config {
             rules.add(&format!("pairs.{key}"), rule);
         }
         self.check_closed_forms(&mut rules);
+        self.check_policies(&mut rules);
         rules.require(
             self.pairs.matched || self.reward.0.objective != ObjectiveKind::BradleyTerry,
             "reward.objective",
@@ -113,6 +117,55 @@ impl Config {
             "sft.snapshots",
             "must be shares between 0 and 1",
         );
+    }
+
+    fn check_policies(&self, rules: &mut Rules) {
+        let rewards = self.pairs.names();
+        let closed_forms = &self.closed_form.variants;
+        let taken = |name: &str| {
+            ["init", "sft", "init-reward", "sft-reward", "best-of-n"].contains(&name)
+                || name.starts_with("sft-reward-fold")
+                || rewards.contains(&name)
+                || name == afd_eval::CLOSED_FORM
+                || closed_forms.contains_key(name)
+        };
+        for policy in &self.policies {
+            let key = format!("{POLICIES}.{}", policy.name);
+            for (field, rule) in policy.problems() {
+                rules.add(&format!("{key}.{field}"), format!("must be {rule}"));
+            }
+            rules.require(
+                is_free_name(&policy.name) && !taken(&policy.name),
+                &key,
+                "must have a name of its own, of letters a to z, digits and -",
+            );
+            let source = &policy.source;
+            let summed = |variant: &ClosedFormConfig| {
+                variant.reduction != Reduction::Mean && variant.references.len() == 1
+            };
+            rules.require(
+                rewards.contains(&source.reward.as_str())
+                    || source.reward == afd_eval::CLOSED_FORM
+                    || closed_forms.get(&source.reward).is_some_and(summed),
+                &format!("{key}.reward"),
+                &format!(
+                    "must be one of {}, \"closed-form\", or a variant of it with one reference and no mean",
+                    rewards.join(", ")
+                ),
+            );
+            let held_out = source.held_out_reward.as_deref();
+            rules.require(
+                held_out.is_none_or(|name| rewards.contains(&name) && name != source.reward),
+                &format!("{key}.held_out_reward"),
+                &format!("must be another of {}", rewards.join(", ")),
+            );
+            let Method::Rl(rl) = &policy.method;
+            rules.require(
+                rl.guards.held_out_patience.is_none() || held_out.is_some(),
+                &format!("{key}.guards.held_out_patience"),
+                "needs held_out_reward",
+            );
+        }
     }
 
     fn check_precision(&self, rules: &mut Rules) {
@@ -239,6 +292,7 @@ impl Config {
             ("reward_num_generations", counts.reward_num_generations),
             ("init_num_generations", counts.init_num_generations),
             ("test_num_generations", counts.test_num_generations),
+            ("policy_num_generations", counts.policy_num_generations),
             ("generation_batch_size", self.sample.generation_batch_size),
         ] {
             rules.require(value > 0, &format!("sample.{key}"), "must be 1 or more");

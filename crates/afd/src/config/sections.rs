@@ -10,7 +10,8 @@ use super::{ConfigError, fields, layers::Layers, problem::Problem};
 /// Reads sections and remembers which keys somebody knew.
 pub(crate) struct Sections<'a> {
     layers: &'a Layers,
-    known: BTreeMap<&'static str, Vec<&'static str>>,
+    /// Known keys by table, which may stand in another: `policies.NAME`.
+    known: BTreeMap<String, Vec<&'static str>>,
     problems: Vec<Problem>,
 }
 
@@ -26,25 +27,63 @@ impl<'a> Sections<'a> {
     /// Reads the table `section` (`""`: the keys outside all tables) into `T`. Keys that `T`
     /// does not know may belong to another struct of the same table.
     pub(crate) fn read<T: DeserializeOwned>(&mut self, section: &'static str) -> Option<T> {
-        let names = fields::names::<T>();
-        self.known.entry(section).or_default().extend(names);
         let table = match (section, self.layers.table.get(section)) {
-            ("", _) => Some(&self.layers.table),
-            (_, None) => None,
-            (_, Some(Value::Table(table))) => Some(table),
+            ("", _) => self.layers.table.clone(),
+            (_, None) => toml::Table::new(),
+            (_, Some(Value::Table(table))) => table.clone(),
             (_, Some(other)) => {
                 let message = format!("must be a table, but is {other}");
                 let problem = self.layers.locate(section, message);
                 // Several structs may share the table.
+                self.known.entry(section.to_owned()).or_default();
                 if !self.problems.contains(&problem) {
                     self.problems.push(problem);
                 }
                 return None;
             }
         };
-        let own: toml::Table = table
+        self.read_from(section, &table)
+    }
+
+    /// The tables that stand in the table `group`, by name, each laid over the table `base`, which holds
+    /// what they have in common.
+    pub(crate) fn named(&mut self, group: &'static str, base: &str) -> Vec<(String, toml::Table)> {
+        self.known.entry(group.to_owned()).or_default();
+        self.known.entry(base.to_owned()).or_default();
+        let table = |name: &str| match self.layers.table.get(name) {
+            Some(Value::Table(table)) => table.clone(),
+            _ => toml::Table::new(),
+        };
+        let common = table(base);
+        let each = table(group)
             .into_iter()
-            .flatten()
+            .filter_map(|(name, own)| match own {
+                Value::Table(own) => {
+                    let mut whole = common.clone();
+                    whole.extend(own);
+                    Some((name, whole))
+                }
+                _ => None,
+            });
+        each.collect()
+    }
+
+    /// Lets `T`'s keys stand in the table `section`, which is read elsewhere.
+    pub(crate) fn know<T: DeserializeOwned>(&mut self, section: &str) {
+        let known = self.known.entry(section.to_owned()).or_default();
+        known.extend(fields::names::<T>());
+    }
+
+    /// Reads `table` into `T`; `section` is what it is called.
+    pub(crate) fn read_from<T: DeserializeOwned>(
+        &mut self,
+        section: &str,
+        table: &toml::Table,
+    ) -> Option<T> {
+        self.know::<T>(section);
+        let names = fields::names::<T>();
+        let own: toml::Table = table
+            .iter()
             .filter(|(key, _)| names.contains(&key.as_str()))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
@@ -89,24 +128,34 @@ impl<'a> Sections<'a> {
         self.problems.push(self.layers.locate(&key, message));
     }
 
+    /// Keys of a table, and of the tables in it that were read, that nobody knows.
+    fn unknown_in(&self, name: &str, table: &toml::Table) -> Vec<Unknown> {
+        let known = &self.known[name];
+        let unknown = table.iter().flat_map(|(key, value)| {
+            let whole = join(name, key);
+            match value {
+                Value::Table(inner) if self.known.contains_key(&whole) => {
+                    self.unknown_in(&whole, inner)
+                }
+                _ if known.contains(&key.as_str()) => Vec::new(),
+                _ => vec![(whole, nearest(key, known.iter().copied()))],
+            }
+        });
+        unknown.collect()
+    }
+
     /// # Errors
     /// [`ConfigError`] with everything found, keys nobody knew included.
     pub(crate) fn finish(mut self) -> Result<(), ConfigError> {
         let mut unknown = Vec::new();
         for (name, value) in &self.layers.table {
             match value {
-                Value::Table(table) if self.known.contains_key(name.as_str()) => {
-                    let known = &self.known[name.as_str()];
-                    unknown.extend(
-                        table
-                            .keys()
-                            .filter(|key| !known.contains(&key.as_str()))
-                            .map(|key| (join(name, key), nearest(key, known.iter().copied()))),
-                    );
+                Value::Table(table) if self.known.contains_key(name) => {
+                    unknown.extend(self.unknown_in(name, table));
                 }
                 _ => {
-                    let known = self.known.get("").into_iter().flatten();
-                    let names = known.chain(self.known.keys()).copied();
+                    let known = self.known.get("").into_iter().flatten().copied();
+                    let names = known.chain(self.known.keys().map(String::as_str));
                     if !names.clone().any(|known| known == name) {
                         unknown.push((name.clone(), nearest(name, names)));
                     }
@@ -127,6 +176,9 @@ impl<'a> Sections<'a> {
     }
 }
 
+/// A key nobody knows, and the known one most like it.
+type Unknown = (String, Option<String>);
+
 /// The field of the struct itself that an error says is missing.
 fn missing<'e>(names: &[&str], error: &'e toml::de::Error) -> Option<&'e str> {
     let rest = error.message().strip_prefix("missing field `")?;
@@ -142,10 +194,10 @@ fn join(section: &str, key: &str) -> String {
 }
 
 /// The known name most like `name`, if any is like it at all.
-fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
     known
         .map(|known| (strsim::jaro_winkler(name, known), known))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
+        .map(|(_, known)| known.to_owned())
 }

@@ -24,6 +24,7 @@ save_steps = 2
 [sample]
 max_completion_length = 12
 test_num_generations = 3
+policy_num_generations = 2
 
 [reward]
 eval_fraction = 0.3

@@ -32,6 +32,7 @@ save_steps = 2
 max_completion_length = 16
 init_num_generations = 2
 test_num_generations = 3
+policy_num_generations = 2
 
 [reward]
 eval_fraction = 0.3
