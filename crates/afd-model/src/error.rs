@@ -112,6 +112,10 @@ pub enum Error {
         key: String,
         value: String,
     },
+    #[error(
+        "one model knows {own} tokens and the other {other}; two models can be set against each other if their checkpoints have one vocabulary"
+    )]
+    Vocabularies { own: usize, other: usize },
     #[error("sampling key `{key}` is {found}; it must be {expected}")]
     Sampling {
         key: &'static str,

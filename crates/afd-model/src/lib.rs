@@ -1,6 +1,6 @@
 //! Token ids to logits or rewards: decoders, heads, cache, sampling, Hugging Face weights.
 //!
-//! - [`CausalLm`] writes ([`generate()`]) and knows the log-probability of what is written.
+//! - [`CausalLm`] writes ([`generate()`], [`generate_guided`]) and knows the log-probability of what is written.
 //! - [`SequenceClassifier`] gives an answer a score.
 //! - [`DecoderConfig`] is a model's shape, read from and written to `config.json`.
 //! - [`Scorer`] is how stages meet anything that judges text.
@@ -37,6 +37,9 @@ mod families;
 #[cfg(test)]
 mod families_tests;
 mod generate;
+mod guide;
+#[cfg(test)]
+mod guide_tests;
 mod hidden;
 mod layer;
 mod layers;
@@ -71,8 +74,10 @@ pub use config::{Activation, DecoderConfig, Family, Head, NormKind, Residual};
 pub use decoder::Decoder;
 pub use error::Error;
 pub use generate::{
-    FinishReason, Generation, GenerationRequest, Stop, generate, never, plan_batches,
+    FinishReason, Generation, GenerationRequest, Stop, generate, generate_guided, never,
+    plan_batches,
 };
+pub use guide::Guide;
 pub use lora::{AllLinear, LoraConfig, TargetModules};
 pub use mlp::Mlp;
 pub use peft::{AdapterInfo, copy_adapter, find_adapter, is_adapter};
