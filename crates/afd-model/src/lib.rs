@@ -33,6 +33,7 @@ mod decoder;
 #[cfg(test)]
 mod decoding_tests;
 mod error;
+mod extrapolate;
 mod families;
 #[cfg(test)]
 mod families_tests;
@@ -73,6 +74,7 @@ pub use classifier::SequenceClassifier;
 pub use config::{Activation, DecoderConfig, Family, Head, NormKind, Residual};
 pub use decoder::Decoder;
 pub use error::Error;
+pub use extrapolate::extrapolate_weights;
 pub use generate::{
     FinishReason, Generation, GenerationRequest, Stop, generate, generate_guided, never,
     plan_batches,

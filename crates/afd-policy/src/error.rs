@@ -20,6 +20,22 @@ pub enum Error {
     },
     #[error("{path} does not score the stored answers: {problem}; run again with --force scores")]
     Scores { path: PathBuf, problem: String },
+    #[error(
+        "{policy} and {initial} cannot be set against each other: their tokenizers give ids to other tokens; take a policy and what it was trained from"
+    )]
+    Tokenizers { policy: PathBuf, initial: PathBuf },
+    #[error("{policy} and {initial} cannot be set against each other: {source}")]
+    TwoModels {
+        policy: PathBuf,
+        initial: PathBuf,
+        source: Box<afd_model::Error>,
+    },
+    #[error("there is no shard {index} of {count}: shards are 1/n to n/n")]
+    Shard { index: usize, count: usize },
+    #[error(
+        "{path} is no part of these answers: batch {batch} holds others; draw the shard again from the same policy, prompts and configuration"
+    )]
+    OtherShard { path: PathBuf, batch: usize },
     #[error("cannot read {path}: {source}")]
     Read {
         path: PathBuf,

@@ -6,7 +6,7 @@ use afd_backend::Placement;
 use afd_data::{DialogueForm, Tokenizer};
 use afd_eval::EvalInputs;
 use afd_model::Scorer;
-use afd_policy::{best_of_n, sample};
+use afd_policy::{SampleInputs, best_of_n, sample};
 use afd_reward::{
     Architecture, ClosedFormConfig, LoadOptions, NamedReference, PairSource, Reference,
     RewardModel, closed_form,
@@ -151,16 +151,14 @@ impl Stages<'_> {
         let key = (sample, count, which, self.config.precision, self.form());
         self.steps
             .stage(self.run, name, &key, &[policy, data], |ctx| {
-                let policy = policy.path();
-                sample::run(
-                    sample,
-                    count,
-                    policy,
+                let inputs = SampleInputs {
+                    model: policy.path(),
+                    away_from: None,
                     prompts,
-                    self.form(),
-                    self.placement,
-                    ctx,
-                )
+                    num_generations: count,
+                    form: self.form(),
+                };
+                sample::run(sample, &inputs, &[], self.placement, ctx)
             })
     }
 
