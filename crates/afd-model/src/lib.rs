@@ -66,6 +66,7 @@ mod selection;
 mod sequences;
 #[cfg(test)]
 mod tests;
+mod tilt;
 mod weights;
 
 pub use cache::KvCache;
@@ -90,6 +91,7 @@ pub use save::{SaveOptions, parameter_names};
 pub use scorer::Scorer;
 pub use selection::{best_of_n_kl_bound, best_of_n_weights};
 pub use sequences::{Padded, Sequence, Side};
+pub use tilt::{acceptance_rate, beta_at_kl, selection_kl, soft_best_of_n_weights, tilted_weights};
 
 /// Writes pretty JSON; the file appears whole or not at all.
 fn write_json(path: &std::path::Path, json: &serde_json::Value) -> Result<(), Error> {

@@ -36,6 +36,10 @@ pub enum Error {
         "{path} is no part of these answers: batch {batch} holds others; draw the shard again from the same policy, prompts and configuration"
     )]
     OtherShard { path: PathBuf, batch: usize },
+    #[error(
+        "no choice among {n} answers by the scores of {path} lies {nats} nats from choosing at random: too many scores are equal; lower best_of_n.target_kl or raise best_of_n.n"
+    )]
+    TargetKl { path: PathBuf, nats: f64, n: usize },
     #[error("cannot read {path}: {source}")]
     Read {
         path: PathBuf,

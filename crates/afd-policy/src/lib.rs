@@ -4,7 +4,8 @@
 //!   [`sample::run_shard`] draws a part of them, elsewhere.
 //! - [`sample::answer`] is the same for callers with their own input and output.
 //! - [`extrapolate::run`] makes a policy of the weights of two.
-//! - [`best_of_n::run`] picks the best of stored answers by each ranker's stored scores.
+//! - [`best_of_n::run`] picks the best of stored answers by each ranker's stored scores,
+//!   or one by chance that prefers better ones.
 
 pub mod best_of_n;
 mod error;
