@@ -24,12 +24,9 @@ use afd_model::{CausalLm, DecoderConfig, GenerationRequest, Guide, SamplingParam
 use afd_stage::StageContext;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Error,
-    extrapolate::{same_tokens, two_models},
-};
+use crate::Error;
 
-pub use answer::{answer, answer_guided, load, requests};
+pub use answer::{answer, answer_guided, load, load_other, requests};
 use partial::{FinishedBatch, append, resume};
 pub use shard::Shard;
 
@@ -189,10 +186,6 @@ impl<'a> Work<'a> {
         seed: u64,
     ) -> Result<Self, Error> {
         let tokenizer = Tokenizer::open(inputs.model, inputs.form)?;
-        if let Some((other, _)) = inputs.away_from {
-            let theirs = Tokenizer::open(other, inputs.form)?;
-            same_tokens((inputs.model, &tokenizer), (other, &theirs))?;
-        }
         let texts = distinct_prompts(inputs.prompts)?;
         let requests = requests(&tokenizer, &texts, inputs.num_generations, seed)?;
         for model in [Some(inputs.model), inputs.away_from.map(|(dir, _)| dir)] {
@@ -215,7 +208,10 @@ impl<'a> Work<'a> {
     fn policies(&self, placement: &Placement) -> Result<Policies, Error> {
         let away_from = match self.inputs.away_from {
             None => None,
-            Some((dir, strength)) => Some((CausalLm::load(dir, placement)?, strength)),
+            Some((dir, strength)) => {
+                let ours = (self.inputs.model, &self.tokenizer);
+                Some((load_other(ours, dir, placement)?, strength))
+            }
         };
         Ok(Policies {
             model: load(self.inputs.model, &self.tokenizer, placement)?,
@@ -278,13 +274,7 @@ impl<'a> Work<'a> {
             strength: *strength,
         });
         let (model, tokenizer) = (&policies.model, &self.tokenizer);
-        let answers = answer_guided(model, guide, tokenizer, &texts, &requests, self.config);
-        match (answers, self.inputs.away_from) {
-            (Err(Error::Model(error)), Some((other, _))) => {
-                Err(two_models(self.inputs.model, other, error))
-            }
-            (answers, _) => answers,
-        }
+        answer_guided(model, guide, tokenizer, &texts, &requests, self.config)
     }
 
     /// Adds the batches of a shard's file.

@@ -117,7 +117,8 @@ impl RunDir {
         Ok(attempt.finish(recipe)?)
     }
 
-    /// The result of [`stage`](Self::stage) if it is there, without making it.
+    /// The result of [`stage`](Self::stage) if it is there and is not to be made anew, without
+    /// making it.
     ///
     /// # Errors
     ///
@@ -130,6 +131,9 @@ impl RunDir {
         inputs: &[&Artifact],
     ) -> Result<Option<Artifact>, Error> {
         name::check(name)?;
+        if self.is_forced(name) {
+            return Ok(None);
+        }
         let key = Recipe::new(name, format, config, inputs, self.seed)?.key();
         self.finished(name, &key)
     }
@@ -182,7 +186,8 @@ impl RunDir {
         seed::derive(self.seed, name, 0)
     }
 
-    fn is_forced(&self, stage: &str) -> bool {
+    /// Whether [`force`](Self::force) was called for this stage.
+    pub fn is_forced(&self, stage: &str) -> bool {
         let mut patterns = self.forced.iter();
         patterns.any(|pattern| name::matches(stage, pattern))
     }

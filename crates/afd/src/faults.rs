@@ -93,7 +93,7 @@ pub(crate) fn lower(stage: &str, config: &Config) -> String {
     match group {
         "sft" | "sft-without" => lower_training("sft", &config.sft.1, config.sft.0.max_length),
         "reward" => lower_training("reward", &config.reward.1, config.reward.0.max_length),
-        "samples" => format!(
+        "samples" | "shards" => format!(
             "lower sample.generation_batch_size (now {}) or sample.max_completion_length (now {})",
             config.sample.generation_batch_size, config.sample.max_completion_length
         ),

@@ -5,12 +5,16 @@ use std::path::Path;
 use afd_backend::Placement;
 use afd_data::{Tokenizer, records::Sample};
 use afd_model::{
-    CausalLm, FinishReason, Generation, GenerationRequest, Guide, Stop, generate, generate_guided,
+    CausalLm, DecoderConfig, FinishReason, Generation, GenerationRequest, Guide, Stop, generate,
+    generate_guided,
 };
 use afd_stage::seed::derive;
 
 use super::SampleConfig;
-use crate::Error;
+use crate::{
+    Error,
+    extrapolate::{same_tokens, two_models},
+};
 
 /// Loads a policy and makes sure `tokenizer` belongs to it.
 ///
@@ -21,6 +25,33 @@ pub fn load(model: &Path, tokenizer: &Tokenizer, placement: &Placement) -> Resul
     let model = CausalLm::load(model, placement)?;
     model.config().check_vocabulary(tokenizer.vocab_size())?;
     Ok(model)
+}
+
+/// Loads a policy that the one in the directory `model`, with its `tokenizer`, is to be led away
+/// from.
+///
+/// # Errors
+/// [`Error::Tokenizers`] and [`Error::TwoModels`] when the two do not have one vocabulary, and
+/// those of [`CausalLm::load`].
+pub fn load_other(
+    (model, tokenizer): (&Path, &Tokenizer),
+    other: &Path,
+    placement: &Placement,
+) -> Result<CausalLm, Error> {
+    let theirs = Tokenizer::load(other)?;
+    same_tokens((model, tokenizer), (other, &theirs))?;
+    let ((shape, _), loaded) = (
+        DecoderConfig::load(model)?,
+        CausalLm::load(other, placement)?,
+    );
+    let (own, found) = (shape.vocab_size, loaded.config().vocab_size);
+    match own == found {
+        true => Ok(loaded),
+        false => {
+            let source = afd_model::Error::Vocabularies { own, other: found };
+            Err(two_models(model, other, source))
+        }
+    }
 }
 
 /// The requests for `num_generations` answers to each text; the seed of answer `index` is
