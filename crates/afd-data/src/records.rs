@@ -50,10 +50,22 @@ pub struct Sample {
     pub completion: String,
     /// The ids as sampled, with the end token if one was drawn.
     pub completion_ids: Vec<u32>,
-    /// Log-probability of each id in nats.
+    /// Log-probability of each id in nats under the policy itself, at temperature 1.
     pub logprobs: Vec<f32>,
+    /// Log-probability of each id in nats under what drew it, where that is not the policy itself:
+    /// at another temperature, cut, or led away from another policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampler_logprobs: Option<Vec<f32>>,
     /// `"stop"` (end token or stop string) or `"length"` (cut off).
     pub finish_reason: String,
+}
+
+impl Sample {
+    /// Log-probability of each id in nats under what drew it. The sum over an answer of these less
+    /// [`logprobs`](Self::logprobs) has the expectation `KL(sampler ‖ policy)`.
+    pub fn sampler_logprobs(&self) -> &[f32] {
+        self.sampler_logprobs.as_deref().unwrap_or(&self.logprobs)
+    }
 }
 
 /// An ordinary preference row plus who wrote each side.
@@ -365,12 +377,20 @@ mod tests {
             completion: " a".to_owned(),
             completion_ids: vec![1, 2],
             logprobs,
+            sampler_logprobs: None,
             finish_reason: "stop".to_owned(),
         };
         let mut writer = JsonlWriter::create(&path).unwrap();
         writer.write(&sample).unwrap();
         writer.finish().unwrap();
-        assert_eq!(read_jsonl::<Sample>(&path).unwrap(), [sample]);
+        assert_eq!(
+            read_jsonl::<Sample>(&path).unwrap(),
+            std::slice::from_ref(&sample)
+        );
+        // What is not there is the same, and leaves no trace in the file.
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("sampler_logprobs"), "{text}");
+        assert_eq!(sample.sampler_logprobs(), sample.logprobs);
     }
 
     #[test]

@@ -112,6 +112,18 @@ pub enum Error {
         key: String,
         value: String,
     },
+    #[error(
+        "one model knows {own} tokens and the other {other}; two models can be set against each other if their checkpoints have one vocabulary"
+    )]
+    Vocabularies { own: usize, other: usize },
+    #[error(
+        "one model has `{key}` {own} and the other {other}; weights can be set against each other if they are of one shape"
+    )]
+    Shapes {
+        key: String,
+        own: String,
+        other: String,
+    },
     #[error("sampling key `{key}` is {found}; it must be {expected}")]
     Sampling {
         key: &'static str,

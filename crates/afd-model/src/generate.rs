@@ -12,7 +12,11 @@ use burn::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::{CausalLm, Error, KvCache, SamplingParams, sampler::draw, sequences::index_tensor};
+use crate::{
+    CausalLm, Error, Guide, KvCache, SamplingParams,
+    sampler::{draw, softmax},
+    sequences::index_tensor,
+};
 
 /// A prompt and the seeds of the answers wanted; a seed determines its answer.
 #[derive(Debug, Clone)]
@@ -28,8 +32,13 @@ pub struct GenerationRequest {
 pub struct Generation {
     /// The ids as sampled, the end token included if there is one.
     pub ids: Vec<u32>,
-    /// Log-probability of each id under the model (temperature 1, nothing cut), in nats.
+    /// Log-probability of each id under the model (temperature 1, nothing cut, not guided), in
+    /// nats.
     pub log_probs: Vec<f32>,
+    /// Log-probability of each id under what it was drawn from, in nats: the same where that is
+    /// the model itself. The sum of `sampler_log_probs − log_probs` has the expectation
+    /// `KL(sampler ‖ model)`.
+    pub sampler_log_probs: Vec<f32>,
     /// Why it ended.
     pub finish: FinishReason,
 }
@@ -104,36 +113,65 @@ pub fn generate(
     params: &SamplingParams,
     stop: &Stop<'_>,
 ) -> Result<Vec<Vec<Generation>>, Error> {
-    check(model, requests, params)?;
+    decode(model, None, requests, params, stop)
+}
+
+/// [`generate`] from the policy that `guide` makes of `model`: at strength 0 the same answers.
+///
+/// # Errors
+/// Those of [`generate`] for either model, and [`Error::Vocabularies`].
+///
+/// # Panics
+/// When the prompts differ in length.
+pub fn generate_guided(
+    model: &CausalLm,
+    guide: Guide<'_>,
+    requests: &[&GenerationRequest],
+    params: &SamplingParams,
+    stop: &Stop<'_>,
+) -> Result<Vec<Vec<Generation>>, Error> {
+    decode(model, Some(guide), requests, params, stop)
+}
+
+fn decode(
+    model: &CausalLm,
+    guide: Option<Guide<'_>>,
+    requests: &[&GenerationRequest],
+    params: &SamplingParams,
+    stop: &Stop<'_>,
+) -> Result<Vec<Vec<Generation>>, Error> {
+    if let Some(guide) = guide {
+        guide.check(model.config())?;
+    }
+    // The guide reads what the model writes.
+    let models: Vec<&CausalLm> = [Some(model), guide.map(|guide| guide.away_from)]
+        .into_iter()
+        .flatten()
+        .collect();
+    for model in &models {
+        check(model, requests, params)?;
+    }
     let mut rows = start(requests);
     if rows.is_empty() {
         return Ok(requests.iter().map(|_| Vec::new()).collect());
     }
-    let device = model.model.device();
-    let length = requests[0].prompt_ids.len();
-    let capacity = length + params.max_new_tokens;
+    let capacity = requests[0].prompt_ids.len() + params.max_new_tokens;
+    let mut readers: Vec<Reader<'_>> = models
+        .into_iter()
+        .map(|model| Reader::new(model, requests, &rows, capacity))
+        .collect();
 
-    let mut cache = KvCache::new(&model.model, requests.len(), capacity);
-    let ids = requests.iter().flat_map(|r| r.prompt_ids.iter().copied());
-    let hidden = model
-        .model
-        .forward_cached(id_tensor(ids, requests.len(), &device), &mut cache)
-        .narrow(1, length - 1, 1);
-    let shared = index_tensor(rows.iter().map(|row| row.prompt), &device);
-    cache.select(shared.clone());
-    let mut hidden = hidden.select(0, shared);
-
-    let head = model.head();
     // Row k of every tensor belongs to `rows[active[k]]`.
     let mut active: Vec<usize> = (0..rows.len()).collect();
     loop {
-        let logits = model.logits(hidden.squeeze_dim::<2>(1), head.clone());
-        let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
-        let vocab = logits.len() / active.len();
-        for (logits, &index) in logits.chunks(vocab).zip(&active) {
+        let logits: Vec<Vec<f32>> = readers.iter().map(Reader::logits).collect();
+        let vocab = model.config().vocab_size;
+        for (k, &index) in active.iter().enumerate() {
             let row = &mut rows[index];
             if !row.done {
-                step(row, requests, logits, params, stop)?;
+                let of = |reader: usize| &logits[reader][k * vocab..(k + 1) * vocab];
+                let guided = guide.map(|guide| guide.logits(of(0), of(1)));
+                step(row, requests, of(0), guided.as_deref(), params, stop)?;
             }
         }
         if active.iter().all(|&index| rows[index].done) {
@@ -144,14 +182,14 @@ pub fn generate(
         if alive * 8 <= active.len() * 7 {
             let keep = (0..active.len()).filter(|&k| !rows[active[k]].done);
             let keep: Vec<usize> = keep.collect();
-            cache.select(index_tensor(keep.iter().copied(), &device));
+            readers.iter_mut().for_each(|reader| reader.keep(&keep));
             active = keep.into_iter().map(|k| active[k]).collect();
         }
-        let last = active
+        let last: Vec<u32> = active
             .iter()
-            .map(|&index| rows[index].answer.ids.last().copied().unwrap_or_default());
-        let ids = id_tensor(last, active.len(), &device);
-        hidden = model.model.forward_cached(ids, &mut cache);
+            .map(|&index| rows[index].answer.ids.last().copied().unwrap_or_default())
+            .collect();
+        readers.iter_mut().for_each(|reader| reader.read(&last));
     }
 
     let mut answers: Vec<Vec<Generation>> = requests.iter().map(|_| Vec::new()).collect();
@@ -159,6 +197,63 @@ pub fn generate(
         answers[row.prompt].push(row.answer);
     }
     Ok(answers)
+}
+
+/// A model and what it has read of the answers being written.
+struct Reader<'a> {
+    model: &'a CausalLm,
+    head: Tensor<2>,
+    cache: KvCache,
+    /// Of the last token of each row, `[rows, 1, D]`.
+    hidden: Tensor<3>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads each prompt once, for all its answers; room for `capacity` tokens.
+    fn new(
+        model: &'a CausalLm,
+        requests: &[&GenerationRequest],
+        rows: &[Row],
+        capacity: usize,
+    ) -> Self {
+        let device = model.model.device();
+        let length = requests[0].prompt_ids.len();
+        let mut cache = KvCache::new(&model.model, requests.len(), capacity);
+        let ids = requests.iter().flat_map(|r| r.prompt_ids.iter().copied());
+        let hidden = model
+            .model
+            .forward_cached(id_tensor(ids, requests.len(), &device), &mut cache)
+            .narrow(1, length - 1, 1);
+        let shared = index_tensor(rows.iter().map(|row| row.prompt), &device);
+        cache.select(shared.clone());
+        Self {
+            head: model.head(),
+            model,
+            cache,
+            hidden: hidden.select(0, shared),
+        }
+    }
+
+    /// Logits of the next token of each row, one row after the other.
+    fn logits(&self) -> Vec<f32> {
+        let hidden = self.hidden.clone().squeeze_dim::<2>(1);
+        let logits = self.model.logits(hidden, self.head.clone());
+        logits.into_data().iter::<f32>().collect()
+    }
+
+    /// Keeps these rows, in this order.
+    fn keep(&mut self, rows: &[usize]) {
+        let device = self.model.model.device();
+        let rows = index_tensor(rows.iter().copied(), &device);
+        self.cache.select(rows);
+    }
+
+    /// Reads one more token of each row.
+    fn read(&mut self, last: &[u32]) {
+        let device = self.model.model.device();
+        let ids = id_tensor(last.iter().copied(), last.len(), &device);
+        self.hidden = self.model.model.forward_cached(ids, &mut self.cache);
+    }
 }
 
 fn check(
@@ -205,6 +300,7 @@ fn start(requests: &[&GenerationRequest]) -> Vec<Row> {
             answer: Generation {
                 ids: Vec::new(),
                 log_probs: Vec::new(),
+                sampler_log_probs: Vec::new(),
                 finish: FinishReason::Length,
             },
             done: false,
@@ -213,10 +309,12 @@ fn start(requests: &[&GenerationRequest]) -> Vec<Row> {
     rows.collect()
 }
 
+/// Draws the next token of a row by the model's `logits`, or by the `guided` ones.
 fn step(
     row: &mut Row,
     requests: &[&GenerationRequest],
     logits: &[f32],
+    guided: Option<&[f32]>,
     params: &SamplingParams,
     stop: &Stop<'_>,
 ) -> Result<(), Error> {
@@ -225,9 +323,14 @@ fn step(
     } else {
         [requests[row.prompt].prompt_ids.as_slice(), &row.answer.ids].concat()
     };
-    let drawn = draw(logits, &seen, params, &mut row.rng)?;
+    let drawn = draw(guided.unwrap_or(logits), &seen, params, &mut row.rng)?;
+    let log_prob = match guided {
+        None => drawn.log_prob,
+        Some(_) => softmax(logits)?.log_prob(drawn.id as usize),
+    };
     row.answer.ids.push(drawn.id);
-    row.answer.log_probs.push(drawn.log_prob);
+    row.answer.log_probs.push(log_prob);
+    row.answer.sampler_log_probs.push(drawn.sampler_log_prob);
     if stop.ids.contains(&drawn.id) || (stop.text)(&row.answer.ids) {
         row.answer.finish = FinishReason::Stop;
         row.done = true;

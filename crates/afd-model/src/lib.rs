@@ -1,6 +1,6 @@
 //! Token ids to logits or rewards: decoders, heads, cache, sampling, Hugging Face weights.
 //!
-//! - [`CausalLm`] writes ([`generate()`]) and knows the log-probability of what is written.
+//! - [`CausalLm`] writes ([`generate()`], [`generate_guided`]) and knows the log-probability of what is written.
 //! - [`SequenceClassifier`] gives an answer a score.
 //! - [`DecoderConfig`] is a model's shape, read from and written to `config.json`.
 //! - [`Scorer`] is how stages meet anything that judges text.
@@ -33,10 +33,14 @@ mod decoder;
 #[cfg(test)]
 mod decoding_tests;
 mod error;
+mod extrapolate;
 mod families;
 #[cfg(test)]
 mod families_tests;
 mod generate;
+mod guide;
+#[cfg(test)]
+mod guide_tests;
 mod hidden;
 mod layer;
 mod layers;
@@ -62,6 +66,7 @@ mod selection;
 mod sequences;
 #[cfg(test)]
 mod tests;
+mod tilt;
 mod weights;
 
 pub use cache::KvCache;
@@ -70,9 +75,12 @@ pub use classifier::SequenceClassifier;
 pub use config::{Activation, DecoderConfig, Family, Head, NormKind, Residual};
 pub use decoder::Decoder;
 pub use error::Error;
+pub use extrapolate::extrapolate_weights;
 pub use generate::{
-    FinishReason, Generation, GenerationRequest, Stop, generate, never, plan_batches,
+    FinishReason, Generation, GenerationRequest, Stop, generate, generate_guided, never,
+    plan_batches,
 };
+pub use guide::Guide;
 pub use lora::{AllLinear, LoraConfig, TargetModules};
 pub use mlp::Mlp;
 pub use peft::{AdapterInfo, copy_adapter, find_adapter, is_adapter};
@@ -83,6 +91,7 @@ pub use save::{SaveOptions, parameter_names};
 pub use scorer::Scorer;
 pub use selection::{best_of_n_kl_bound, best_of_n_weights};
 pub use sequences::{Padded, Sequence, Side};
+pub use tilt::{acceptance_rate, beta_at_kl, selection_kl, soft_best_of_n_weights, tilted_weights};
 
 /// Writes pretty JSON; the file appears whole or not at all.
 fn write_json(path: &std::path::Path, json: &serde_json::Value) -> Result<(), Error> {

@@ -93,8 +93,42 @@ impl SamplingParams {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Draw {
     pub(crate) id: u32,
-    /// Log-probability under the model itself: temperature 1, nothing cut, in nats.
+    /// Log-probability under the logits themselves: temperature 1, nothing cut, in nats.
     pub(crate) log_prob: f32,
+    /// Log-probability of the draw, whatever the parameters made of the logits, in nats.
+    pub(crate) sampler_log_prob: f32,
+}
+
+/// A row of logits as a distribution.
+pub(crate) struct Softmax<'a> {
+    logits: &'a [f32],
+    max: f32,
+    /// Not normalised: the most likely token has 1.
+    weights: Vec<f64>,
+    total: f64,
+}
+
+impl Softmax<'_> {
+    /// In nats.
+    pub(crate) fn log_prob(&self, id: usize) -> f32 {
+        (f64::from(self.logits[id] - self.max) - self.total.ln()) as f32
+    }
+}
+
+/// # Errors
+/// [`Error::NonFinite`] where the logits are no distribution.
+pub(crate) fn softmax(logits: &[f32]) -> Result<Softmax<'_>, Error> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if !max.is_finite() || logits.iter().any(|l| l.is_nan()) {
+        return Err(Error::NonFinite);
+    }
+    let weights: Vec<f64> = logits.iter().map(|l| f64::from((l - max).exp())).collect();
+    Ok(Softmax {
+        logits,
+        max,
+        total: weights.iter().sum(),
+        weights,
+    })
 }
 
 /// Draws the next token. Exactly one uniform number is taken from `rng`, whatever the
@@ -106,14 +140,10 @@ pub(crate) fn draw(
     rng: &mut ChaCha8Rng,
 ) -> Result<Draw, Error> {
     let uniform: f64 = rng.random();
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    if !max.is_finite() || logits.iter().any(|l| l.is_nan()) {
-        return Err(Error::NonFinite);
-    }
-    let weights: Vec<f64> = logits.iter().map(|l| f64::from((l - max).exp())).collect();
-    let total: f64 = weights.iter().sum();
-    let id = if params.is_unmodified() {
-        invert(&weights, total * uniform)
+    let own = softmax(logits)?;
+    let (id, sampler_log_prob) = if params.is_unmodified() {
+        let id = invert(&own.weights, own.total * uniform);
+        (id, own.log_prob(id))
     } else {
         choose(
             &penalised(logits, seen, params.repetition_penalty),
@@ -121,10 +151,10 @@ pub(crate) fn draw(
             uniform,
         )
     };
-    let log_prob = f64::from(logits[id] - max) - total.ln();
     Ok(Draw {
         id: id as u32,
-        log_prob: log_prob as f32,
+        log_prob: own.log_prob(id),
+        sampler_log_prob,
     })
 }
 
@@ -163,13 +193,14 @@ fn penalised(logits: &[f32], seen: &[u32], penalty: f64) -> Vec<f64> {
     logits
 }
 
-/// Temperature, then top-k, top-p and min-p in the order transformers applies them.
-fn choose(logits: &[f64], params: &SamplingParams, uniform: f64) -> usize {
+/// Temperature, then top-k, top-p and min-p in the order transformers applies them: a token, and
+/// the logarithm of its share of what is left.
+fn choose(logits: &[f64], params: &SamplingParams, uniform: f64) -> (usize, f32) {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     // Ties fall to the lower id, so the result does not depend on the sort.
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
     if params.temperature == 0.0 {
-        return order[0];
+        return (order[0], 0.0);
     }
     if params.top_k > 0 {
         order.truncate(params.top_k);
@@ -191,7 +222,8 @@ fn choose(logits: &[f64], params: &SamplingParams, uniform: f64) -> usize {
     }
     let weights: Vec<f64> = order.iter().map(|&id| weight(id)).collect();
     let total: f64 = weights.iter().sum();
-    order[invert(&weights, total * uniform)]
+    let place = invert(&weights, total * uniform);
+    (order[place], (weights[place] / total).ln() as f32)
 }
 
 #[cfg(test)]
@@ -210,7 +242,7 @@ mod tests {
         counts
     }
 
-    fn softmax(logits: [f64; 4]) -> [f64; 4] {
+    fn shares(logits: [f64; 4]) -> [f64; 4] {
         let total: f64 = logits.iter().map(|l| l.exp()).sum();
         logits.map(|l| l.exp() / total)
     }
@@ -225,7 +257,7 @@ mod tests {
     #[test]
     fn frequencies_are_softmax() {
         let params = SamplingParams::unmodified(1);
-        assert_close(frequencies(&params, &[]), softmax([2.0, 0.5, -1.0, 1.0]));
+        assert_close(frequencies(&params, &[]), shares([2.0, 0.5, -1.0, 1.0]));
     }
 
     #[test]
@@ -234,12 +266,12 @@ mod tests {
             temperature: 2.0,
             ..SamplingParams::unmodified(1)
         };
-        assert_close(frequencies(&params, &[]), softmax([1.0, 0.25, -0.5, 0.5]));
+        assert_close(frequencies(&params, &[]), shares([1.0, 0.25, -0.5, 0.5]));
     }
 
     #[test]
     fn top_k_top_p_and_min_p_cut_the_tail() {
-        let cut = softmax([2.0, f64::NEG_INFINITY, f64::NEG_INFINITY, 1.0]);
+        let cut = shares([2.0, f64::NEG_INFINITY, f64::NEG_INFINITY, 1.0]);
         let base = SamplingParams::unmodified(1);
         for params in [
             SamplingParams {
@@ -267,14 +299,14 @@ mod tests {
             repetition_penalty: 2.0,
             ..SamplingParams::unmodified(1)
         };
-        let expected = softmax([1.0, 0.5, -2.0, 1.0]);
+        let expected = shares([1.0, 0.5, -2.0, 1.0]);
         assert_close(frequencies(&params, &[0, 2, 2]), expected);
     }
 
     #[test]
     fn zero_temperature_and_top_1_take_the_best_and_report_the_models_log_prob() {
         let base = SamplingParams::unmodified(1);
-        let log_prob = softmax([2.0, 0.5, -1.0, 1.0])[0].ln() as f32;
+        let log_prob = shares([2.0, 0.5, -1.0, 1.0])[0].ln() as f32;
         for params in [
             SamplingParams {
                 temperature: 0.0,
@@ -289,6 +321,40 @@ mod tests {
             let drawn = draw(&LOGITS, &[], &params, &mut rng).unwrap();
             assert_eq!(drawn.id, 0);
             assert!((drawn.log_prob - log_prob).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn the_log_prob_of_a_draw_is_that_of_its_sampler() {
+        let base = SamplingParams::unmodified(1);
+        let sharp = SamplingParams {
+            temperature: 0.5,
+            ..base.clone()
+        };
+        let cut = SamplingParams {
+            top_k: 2,
+            ..base.clone()
+        };
+        let best = SamplingParams {
+            temperature: 0.0,
+            ..base.clone()
+        };
+        let none = f64::NEG_INFINITY;
+        for (params, logits) in [
+            (base, [2.0, 0.5, -1.0, 1.0]),
+            (sharp, [4.0, 1.0, -2.0, 2.0]),
+            (cut, [2.0, none, none, 1.0]),
+            (best, [0.0, none, none, none]),
+        ] {
+            let mut rng = ChaCha8Rng::seed_from_u64(5);
+            for _ in 0..50 {
+                let drawn = draw(&LOGITS, &[], &params, &mut rng).unwrap();
+                let expected = shares(logits)[drawn.id as usize].ln();
+                let found = f64::from(drawn.sampler_log_prob);
+                assert!((found - expected).abs() < 1e-6, "{found}, {expected}");
+                let same = drawn.sampler_log_prob == drawn.log_prob;
+                assert_eq!(same, params.is_unmodified());
+            }
         }
     }
 

@@ -61,6 +61,26 @@ pub enum Error {
         "the checkpoint has no value model at {path}, though `advantage = \"gae\"` needs one; delete the checkpoint to start this stage again"
     )]
     ValueModel { path: PathBuf },
+    #[error(
+        "{policy} and {initial} cannot be set against each other: their tokenizers give ids to other tokens; take a policy and what it was trained from"
+    )]
+    Tokenizers { policy: PathBuf, initial: PathBuf },
+    #[error("{policy} and {initial} cannot be set against each other: {source}")]
+    TwoModels {
+        policy: PathBuf,
+        initial: PathBuf,
+        source: Box<afd_model::Error>,
+    },
+    #[error("there is no shard {index} of {count}: shards are 1/n to n/n")]
+    Shard { index: usize, count: usize },
+    #[error(
+        "{path} is no part of these answers: batch {batch} holds others; draw the shard again from the same policy, prompts and configuration"
+    )]
+    OtherShard { path: PathBuf, batch: usize },
+    #[error(
+        "no choice among {n} answers by the scores of {path} lies {nats} nats from choosing at random: too many scores are equal; lower best_of_n.target_kl or raise best_of_n.n"
+    )]
+    TargetKl { path: PathBuf, nats: f64, n: usize },
     #[error("cannot read {path}: {source}")]
     Read {
         path: PathBuf,

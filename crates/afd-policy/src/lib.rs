@@ -1,16 +1,21 @@
 //! Stages: answers of a policy, and policies improved by them.
 //!
-//! - [`sample::run`] draws answers to prompts and stores them with their log-probs.
+//! - [`sample::run`] draws answers to prompts and stores them with their log-probs;
+//!   [`sample::run_shard`] draws a part of them, elsewhere.
 //! - [`sample::answer`] is the same for callers with their own input and output.
-//! - [`best_of_n::run`] picks the best of stored answers by each ranker's stored scores.
+//! - [`extrapolate::run`] makes a policy of the weights of two.
+//! - [`best_of_n::run`] picks the best of stored answers by each ranker's stored scores,
+//!   or one by chance that prefers better ones.
 //! - [`rl::run`] has a policy learn from its own answers.
 
 pub mod best_of_n;
 mod error;
+pub mod extrapolate;
 pub mod rl;
 pub mod sample;
 
 pub use best_of_n::BestOfNConfig;
 pub use error::Error;
+pub use extrapolate::ExtrapolateConfig;
 pub use rl::RlConfig;
-pub use sample::SampleConfig;
+pub use sample::{SampleConfig, SampleInputs, Shard};

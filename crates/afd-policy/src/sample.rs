@@ -4,10 +4,14 @@
 //! batch size shows in the last bits of log-probabilities, because matrix kernels add in
 //! another order.
 
+mod answer;
+mod partial;
+mod shard;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeSet,
-    fs::{File, OpenOptions},
-    io::{BufRead, BufReader, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -16,14 +20,15 @@ use afd_data::{
     DialogueForm, Tokenizer,
     records::{Example, JsonlWriter, Sample, read_jsonl},
 };
-use afd_model::{
-    CausalLm, FinishReason, Generation, GenerationRequest, SamplingParams, Stop, generate,
-    plan_batches,
-};
-use afd_stage::{StageContext, seed::derive};
+use afd_model::{CausalLm, DecoderConfig, GenerationRequest, Guide, SamplingParams, plan_batches};
+use afd_stage::StageContext;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+
+pub use answer::{answer, answer_guided, load, load_other, requests};
+use partial::{FinishedBatch, append, resume};
+pub use shard::Shard;
 
 /// How answers are drawn: the `[sample]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,75 +82,50 @@ impl SampleConfig {
 /// The file of [`Sample`] rows in the stage's directory, by prompt, then index.
 pub const SAMPLES: &str = "samples.jsonl";
 
-/// Finished batches of an unfinished stage, one JSON line each.
+/// The file in a shard's directory: its batches as [`run`] takes them up.
+pub const BATCHES: &str = "batches.jsonl";
+
+/// Finished batches of an unfinished stage.
 const PARTIAL: &str = "samples.partial.jsonl";
 
-#[derive(Serialize, Deserialize)]
-struct FinishedBatch {
-    batch: usize,
-    answers: Vec<Vec<Sample>>,
+/// Who answers what.
+#[derive(Debug, Clone, Copy)]
+pub struct SampleInputs<'a> {
+    /// The policy, a Hugging Face directory with tokenizer.
+    pub model: &'a Path,
+    /// A policy of the same vocabulary that it is led away from, and the strength: see [`Guide`].
+    /// `None`: it is left alone.
+    pub away_from: Option<(&'a Path, f64)>,
+    /// [`Example`] rows; each distinct prompt is answered.
+    pub prompts: &'a Path,
+    /// Answers to each.
+    pub num_generations: usize,
+    /// How dialogues are written.
+    pub form: DialogueForm,
 }
 
-/// Draws `num_generations` answers to each distinct prompt of `prompts` ([`Example`] rows), which
-/// are written in `form`.
+/// Draws answers to each prompt into [`SAMPLES`].
 ///
-/// Resumes at the first unfinished batch. Batches are planned over all prompts, so a
-/// resumed run draws every answer in the company it would have had anyway.
+/// Resumes at the first unfinished batch, and takes the batches it finds in the files of `shards`
+/// as they are. Batches are planned over all prompts, so a resumed or sharded run draws every
+/// answer in the company it would have had anyway.
 ///
 /// # Errors
-/// On unreadable inputs, a prompt that does not fit the context, a damaged checkpoint.
+/// On unreadable inputs, a prompt that does not fit the context, policies that do not go together,
+/// a shard of something else.
 pub fn run(
     config: &SampleConfig,
-    num_generations: usize,
-    model: &Path,
-    prompts: &Path,
-    form: DialogueForm,
+    inputs: &SampleInputs<'_>,
+    shards: &[PathBuf],
     placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let tokenizer = Tokenizer::open(model, form)?;
-    let model = load(model, &tokenizer, placement)?;
-    let texts = distinct_prompts(prompts)?;
-    let requests = requests(&tokenizer, &texts, num_generations, ctx.seed())?;
-    check_lengths(&model, &requests, config, prompts)?;
-
-    let plan = plan_batches(&requests, config.generation_batch_size);
+    let work = Work::new(config, inputs, ctx.seed())?;
     let partial = ctx.dir().join(PARTIAL);
-    let (mut file, mut finished) = resume(&partial, plan.len())?;
-    let total = texts.len() as u64;
-    let mut done: u64 = finished
-        .iter()
-        .flatten()
-        .map(|batch| batch.answers.len() as u64)
-        .sum();
-    let left: Vec<usize> = (0..plan.len()).filter(|&i| finished[i].is_none()).collect();
-    let states = vec![model; workers(&placement.device).min(left.len()).max(1)];
-    let work = |model: &CausalLm, index: usize| {
-        let batch = &plan[left[index]];
-        let texts: Vec<&str> = batch.iter().map(|&i| texts[i].as_str()).collect();
-        let requests: Vec<&GenerationRequest> = batch.iter().map(|&i| &requests[i]).collect();
-        answer(model, &tokenizer, &texts, &requests, config)
-    };
-    for_each(
-        states,
-        left.len(),
-        work,
-        |index, answers: Vec<Vec<Sample>>| {
-            let batch = left[index];
-            let samples = answers.iter().flatten();
-            let tokens: usize = samples.map(|sample| sample.completion_ids.len()).sum();
-            done += answers.len() as u64;
-            let row = FinishedBatch { batch, answers };
-            append(&mut file, &partial, &row)?;
-            finished[batch] = Some(row);
-            ctx.add_tokens(tokens as u64);
-            ctx.progress(done, total, "prompt", "");
-            Ok::<(), Error>(())
-        },
-    )?;
+    let finished = work.draw(&|_| true, shards, &partial, placement, ctx)?;
 
-    let mut by_prompt: Vec<Vec<Sample>> = texts.iter().map(|_| Vec::new()).collect();
-    for (batch, plan) in finished.into_iter().flatten().zip(&plan) {
+    let mut by_prompt: Vec<Vec<Sample>> = work.texts.iter().map(|_| Vec::new()).collect();
+    for (batch, plan) in finished.into_iter().flatten().zip(&work.plan) {
         for (answers, &prompt) in batch.answers.into_iter().zip(plan) {
             by_prompt[prompt] = answers;
         }
@@ -155,113 +135,170 @@ pub fn run(
         writer.write(sample)?;
     }
     writer.finish()?;
-    drop(file);
     std::fs::remove_file(&partial).map_err(|source| Error::Write {
         path: partial,
         source,
     })
 }
 
-/// Loads a policy and makes sure `tokenizer` belongs to it.
+/// Draws the batches of one shard into [`BATCHES`], for a [`run`] whose seed is `seed`.
 ///
 /// # Errors
-/// When the tokenizer has more ids than the embedding has rows, and those of
-/// [`CausalLm::load`].
-pub fn load(model: &Path, tokenizer: &Tokenizer, placement: &Placement) -> Result<CausalLm, Error> {
-    let model = CausalLm::load(model, placement)?;
-    model.config().check_vocabulary(tokenizer.vocab_size())?;
-    Ok(model)
+/// Those of [`run`].
+pub fn run_shard(
+    config: &SampleConfig,
+    inputs: &SampleInputs<'_>,
+    (shard, seed): (Shard, u64),
+    placement: &Placement,
+    ctx: &StageContext,
+) -> Result<(), Error> {
+    let work = Work::new(config, inputs, seed)?;
+    let partial = ctx.dir().join(PARTIAL);
+    work.draw(&|batch| shard.holds(batch), &[], &partial, placement, ctx)?;
+    let place = ctx.dir().join(BATCHES);
+    std::fs::rename(&partial, &place).map_err(|source| Error::Write {
+        path: place,
+        source,
+    })
 }
 
-/// The requests for `num_generations` answers to each text; the seed of answer `index` is
-/// derived from `seed`, the prompt and the index.
-///
-/// # Errors
-/// When a prompt cannot be tokenised.
-pub fn requests(
-    tokenizer: &Tokenizer,
-    texts: &[String],
-    num_generations: usize,
-    seed: u64,
-) -> Result<Vec<GenerationRequest>, Error> {
-    let request = |text: &String| {
-        Ok(GenerationRequest {
-            prompt_ids: tokenizer.encode_prompt(text)?,
-            seeds: (0..num_generations as u64)
-                .map(|index| derive(seed, text, index))
-                .collect(),
+/// All there is to draw, and in which batches.
+struct Work<'a> {
+    config: &'a SampleConfig,
+    inputs: &'a SampleInputs<'a>,
+    tokenizer: Tokenizer,
+    texts: Vec<String>,
+    requests: Vec<GenerationRequest>,
+    plan: Vec<Vec<usize>>,
+}
+
+/// A policy and what it is led away from.
+#[derive(Clone)]
+struct Policies {
+    model: CausalLm,
+    away_from: Option<(CausalLm, f64)>,
+}
+
+impl<'a> Work<'a> {
+    fn new(
+        config: &'a SampleConfig,
+        inputs: &'a SampleInputs<'a>,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let tokenizer = Tokenizer::open(inputs.model, inputs.form)?;
+        let texts = distinct_prompts(inputs.prompts)?;
+        let requests = requests(&tokenizer, &texts, inputs.num_generations, seed)?;
+        for model in [Some(inputs.model), inputs.away_from.map(|(dir, _)| dir)] {
+            let shape = model.map(DecoderConfig::load).transpose()?;
+            if let Some((shape, _)) = shape {
+                check_lengths(&shape, &requests, config, inputs.prompts)?;
+            }
+        }
+        let plan = plan_batches(&requests, config.generation_batch_size);
+        Ok(Self {
+            config,
+            inputs,
+            tokenizer,
+            texts,
+            requests,
+            plan,
         })
-    };
-    texts.iter().map(request).collect()
-}
-
-/// Draws the answers of one batch of requests (prompts of equal length) as rows.
-///
-/// # Errors
-/// Those of [`generate`].
-pub fn answer(
-    model: &CausalLm,
-    tokenizer: &Tokenizer,
-    texts: &[&str],
-    requests: &[&GenerationRequest],
-    config: &SampleConfig,
-) -> Result<Vec<Vec<Sample>>, Error> {
-    let stop_text = |ids: &[u32]| find_stop(tokenizer, ids, &config.stop_strings);
-    let stop = Stop {
-        ids: tokenizer.eos_ids(),
-        text: if config.stop_strings.is_empty() {
-            &afd_model::never
-        } else {
-            &stop_text
-        },
-    };
-    let generations = generate(model, requests, &config.params(), &stop)?;
-    let rows = generations.into_iter().zip(texts).map(|(answers, prompt)| {
-        let rows = answers.into_iter().enumerate();
-        rows.map(|(index, answer)| to_row(tokenizer, prompt, index, answer, config))
-            .collect()
-    });
-    rows.collect()
-}
-
-/// Whether the end of `ids` spells one of `stops`; only as many tokens are decoded as a stop
-/// string may span.
-fn find_stop(tokenizer: &Tokenizer, ids: &[u32], stops: &[String]) -> bool {
-    stops.iter().any(|stop| {
-        let tail = ids.len().saturating_sub(stop.len() + 4);
-        tokenizer
-            .decode(&ids[tail..])
-            .is_ok_and(|text| text.contains(stop.as_str()))
-    })
-}
-
-fn to_row(
-    tokenizer: &Tokenizer,
-    prompt: &str,
-    index: usize,
-    answer: Generation,
-    config: &SampleConfig,
-) -> Result<Sample, Error> {
-    let mut completion = tokenizer.decode_completion(&answer.ids)?;
-    let cut = config
-        .stop_strings
-        .iter()
-        .filter_map(|stop| completion.find(stop.as_str()))
-        .min();
-    if let Some(cut) = cut {
-        completion.truncate(cut);
     }
-    Ok(Sample {
-        prompt: prompt.to_owned(),
-        index: index as u32,
-        completion,
-        completion_ids: answer.ids,
-        logprobs: answer.log_probs,
-        finish_reason: match answer.finish {
-            FinishReason::Stop => "stop".into(),
-            FinishReason::Length => "length".into(),
-        },
-    })
+
+    fn policies(&self, placement: &Placement) -> Result<Policies, Error> {
+        let away_from = match self.inputs.away_from {
+            None => None,
+            Some((dir, strength)) => {
+                let ours = (self.inputs.model, &self.tokenizer);
+                Some((load_other(ours, dir, placement)?, strength))
+            }
+        };
+        Ok(Policies {
+            model: load(self.inputs.model, &self.tokenizer, placement)?,
+            away_from,
+        })
+    }
+
+    /// Draws the batches that are `wanted` and neither in the file `partial` nor in one of
+    /// `shards`, and appends them to `partial`; all that are finished, by their number.
+    fn draw(
+        &self,
+        wanted: &dyn Fn(usize) -> bool,
+        shards: &[PathBuf],
+        partial: &Path,
+        placement: &Placement,
+        ctx: &StageContext,
+    ) -> Result<Vec<Option<FinishedBatch>>, Error> {
+        let (mut file, mut finished) = resume(partial, self.plan.len())?;
+        for shard in shards {
+            self.take_up(shard, &mut finished)?;
+        }
+        let prompts = |batch: usize| self.plan[batch].len() as u64;
+        let ours = || (0..self.plan.len()).filter(|&batch| wanted(batch));
+        let total = ours().map(prompts).sum();
+        let left: Vec<usize> = ours().filter(|&batch| finished[batch].is_none()).collect();
+        let mut done = total - left.iter().copied().map(prompts).sum::<u64>();
+        if left.is_empty() {
+            return Ok(finished);
+        }
+        let policies = self.policies(placement)?;
+        let states = vec![policies; workers(&placement.device).min(left.len())];
+        let work = |policies: &Policies, index: usize| self.answers(policies, left[index]);
+        for_each(
+            states,
+            left.len(),
+            work,
+            |index, answers: Vec<Vec<Sample>>| {
+                let batch = left[index];
+                let samples = answers.iter().flatten();
+                let tokens: usize = samples.map(|sample| sample.completion_ids.len()).sum();
+                done += answers.len() as u64;
+                let row = FinishedBatch { batch, answers };
+                append(&mut file, partial, &row)?;
+                finished[batch] = Some(row);
+                ctx.add_tokens(tokens as u64);
+                ctx.progress(done, total, "prompt", "");
+                Ok::<(), Error>(())
+            },
+        )?;
+        Ok(finished)
+    }
+
+    /// The answers to the prompts of one batch.
+    fn answers(&self, policies: &Policies, batch: usize) -> Result<Vec<Vec<Sample>>, Error> {
+        let plan = &self.plan[batch];
+        let texts: Vec<&str> = plan.iter().map(|&i| self.texts[i].as_str()).collect();
+        let requests: Vec<&GenerationRequest> = plan.iter().map(|&i| &self.requests[i]).collect();
+        let guide = policies.away_from.as_ref().map(|(model, strength)| Guide {
+            away_from: model,
+            strength: *strength,
+        });
+        let (model, tokenizer) = (&policies.model, &self.tokenizer);
+        answer_guided(model, guide, tokenizer, &texts, &requests, self.config)
+    }
+
+    /// Adds the batches of a shard's file.
+    fn take_up(&self, shard: &Path, finished: &mut [Option<FinishedBatch>]) -> Result<(), Error> {
+        for row in read_jsonl::<FinishedBatch>(shard)? {
+            let answers = |(answers, &prompt): (&Vec<Sample>, &usize)| {
+                answers.len() == self.inputs.num_generations
+                    && answers.iter().all(|row| row.prompt == self.texts[prompt])
+            };
+            let plan = self.plan.get(row.batch);
+            let ours = plan.is_some_and(|plan| {
+                plan.len() == row.answers.len() && row.answers.iter().zip(plan).all(answers)
+            });
+            if !ours {
+                return Err(Error::OtherShard {
+                    path: shard.into(),
+                    batch: row.batch,
+                });
+            }
+            let batch = row.batch;
+            finished[batch].get_or_insert(row);
+        }
+        Ok(())
+    }
 }
 
 pub(crate) fn distinct_prompts(path: &Path) -> Result<Vec<String>, Error> {
@@ -278,12 +315,12 @@ pub(crate) fn distinct_prompts(path: &Path) -> Result<Vec<String>, Error> {
 }
 
 fn check_lengths(
-    model: &CausalLm,
+    shape: &DecoderConfig,
     requests: &[GenerationRequest],
     config: &SampleConfig,
     path: &Path,
 ) -> Result<(), Error> {
-    let (new, context) = (config.max_completion_length, model.config().context());
+    let (new, context) = (config.max_completion_length, shape.context());
     let too_long = |(_, request): &(usize, &GenerationRequest)| {
         request.prompt_ids.len().saturating_add(new) > context
     };
@@ -296,88 +333,5 @@ fn check_lengths(
             context,
         }),
         None => Ok(()),
-    }
-}
-
-/// Opens the file of finished batches behind its last whole line, and reads what it holds.
-fn resume(path: &Path, batches: usize) -> Result<(File, Vec<Option<FinishedBatch>>), Error> {
-    let failed = |source| Error::Write {
-        path: PathBuf::from(path),
-        source,
-    };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(failed)?;
-    let mut finished: Vec<Option<FinishedBatch>> = (0..batches).map(|_| None).collect();
-    let mut whole = 0;
-    let mut reader = BufReader::new(&file);
-    // Bytes, not text: a kill may have cut a line within a character.
-    let mut line = Vec::new();
-    let unreadable = |source| Error::Read {
-        path: path.into(),
-        source,
-    };
-    while reader.read_until(b'\n', &mut line).map_err(unreadable)? > 0 && line.ends_with(b"\n") {
-        let Ok(row) = serde_json::from_slice::<FinishedBatch>(&line) else {
-            break;
-        };
-        whole += line.len() as u64;
-        line.clear();
-        if let Some(slot) = finished.get_mut(row.batch) {
-            let batch = row.batch;
-            *slot = Some(FinishedBatch { batch, ..row });
-        }
-    }
-    file.set_len(whole).map_err(failed)?;
-    file.seek(SeekFrom::Start(whole)).map_err(failed)?;
-    Ok((file, finished))
-}
-
-fn append(file: &mut File, path: &Path, row: &FinishedBatch) -> Result<(), Error> {
-    let mut line = serde_json::to_vec(row).map_err(|error| Error::Write {
-        path: path.into(),
-        source: error.into(),
-    })?;
-    line.push(b'\n');
-    file.write_all(&line).map_err(|source| Error::Write {
-        path: path.into(),
-        source,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_kill_left_of_the_last_line_is_dropped() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(PARTIAL);
-        let sample = Sample {
-            prompt: "p".into(),
-            index: 0,
-            completion: " caf\u{e9}".into(),
-            completion_ids: vec![1],
-            logprobs: vec![-0.5],
-            finish_reason: "stop".into(),
-        };
-        let (mut file, _) = resume(&path, 3).unwrap();
-        for batch in [0, 2] {
-            let answers = vec![vec![sample.clone()]];
-            append(&mut file, &path, &FinishedBatch { batch, answers }).unwrap();
-        }
-        let whole = std::fs::read(&path).unwrap();
-        // Cut within the two bytes of the last é.
-        let cut = whole.iter().rposition(|byte| *byte == 0xa9).unwrap();
-        std::fs::write(&path, &whole[..cut]).unwrap();
-        let (_, finished) = resume(&path, 3).unwrap();
-        let found: Vec<bool> = finished.iter().map(Option::is_some).collect();
-        assert_eq!(found, [true, false, false]);
-        let first_line = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), first_line as u64);
     }
 }

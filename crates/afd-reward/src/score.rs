@@ -249,6 +249,7 @@ mod tests {
                 completion: " a".to_owned(),
                 completion_ids: vec![1],
                 logprobs: vec![-1.0],
+                sampler_logprobs: None,
                 finish_reason: "stop".to_owned(),
             };
             (0..count).map(sample).collect()

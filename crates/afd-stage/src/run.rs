@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::manifest::{MANIFEST, Manifest, Recipe};
 use crate::scratch::{self, Scratch};
-use crate::{Artifact, Error, Event, Observer, StageContext, StageError, fs, name};
+use crate::{Artifact, Error, Event, Observer, StageContext, StageError, fs, name, seed};
 
 /// A run's directory, locked against other processes while this lives.
 pub struct RunDir {
@@ -117,6 +117,27 @@ impl RunDir {
         Ok(attempt.finish(recipe)?)
     }
 
+    /// The result of [`stage`](Self::stage) if it is there and is not to be made anew, without
+    /// making it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read), but for a stage that is not finished.
+    pub fn find<C: Serialize>(
+        &self,
+        name: &str,
+        format: u32,
+        config: &C,
+        inputs: &[&Artifact],
+    ) -> Result<Option<Artifact>, Error> {
+        name::check(name)?;
+        if self.is_forced(name) {
+            return Ok(None);
+        }
+        let key = Recipe::new(name, format, config, inputs, self.seed)?.key();
+        self.finished(name, &key)
+    }
+
     /// The result of a stage that is finished, with whatever configuration.
     ///
     /// # Errors
@@ -159,7 +180,14 @@ impl RunDir {
         self.seed
     }
 
-    fn is_forced(&self, stage: &str) -> bool {
+    /// The seed that [`StageContext::seed`] has in the stage `name`: what computes a part of that
+    /// stage under another name draws from it.
+    pub fn stage_seed(&self, name: &str) -> u64 {
+        seed::derive(self.seed, name, 0)
+    }
+
+    /// Whether [`force`](Self::force) was called for this stage.
+    pub fn is_forced(&self, stage: &str) -> bool {
         let mut patterns = self.forced.iter();
         patterns.any(|pattern| name::matches(stage, pattern))
     }

@@ -4,6 +4,7 @@ use std::{fmt, num::NonZeroUsize, path::PathBuf, str::FromStr};
 
 use afd_backend::{DeviceError, Dtype, Placement, Precision};
 use afd_data::DialogueForm;
+use afd_policy::Shard;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Size;
@@ -25,6 +26,11 @@ pub(crate) enum Command {
         /// `data`, `sft`, `samples`, `pairs`, `reward`, `scores`, `policy`, `eval`, or one of
         /// a group, such as `reward/init-sft`.
         name: String,
+        /// Of `samples` or `samples/NAME`: draw this part of the answers, as in 2/4, and keep it as
+        /// shards/samples/NAME/2-of-4. Each machine takes a copy of one run; with their shards copied
+        /// into it, the stage without --shard puts them together, and draws what is missing.
+        #[arg(long, value_name = "I/N")]
+        shard: Option<Shard>,
         #[command(flatten)]
         args: PipelineArgs,
     },
@@ -208,6 +214,13 @@ pub(crate) struct GenerateArgs {
     /// Answers per prompt.
     #[arg(long, default_value = "1")]
     pub(crate) num_generations: NonZeroUsize,
+    /// A Hugging Face directory with the same tokenizer, such as what the model was trained from: the
+    /// model is led away from it, to logits of `log p + STRENGTH (log p − log p_0)` at each token.
+    #[arg(long, value_name = "MODEL", requires = "strength")]
+    pub(crate) away_from: Option<PathBuf>,
+    /// How far: 0 is the model itself.
+    #[arg(long, requires = "away_from", allow_negative_numbers = true)]
+    pub(crate) strength: Option<f64>,
 }
 
 #[derive(Debug, Args)]

@@ -103,7 +103,7 @@ pub(crate) fn lower(stage: &str, config: &Config) -> String {
                 None => NOTHING.to_owned(),
             }
         }
-        "samples" => format!(
+        "samples" | "shards" => format!(
             "lower sample.generation_batch_size (now {}) or sample.max_completion_length (now {})",
             config.sample.generation_batch_size, config.sample.max_completion_length
         ),

@@ -2,6 +2,7 @@
 //!
 //! Start with `pipeline.rs`, which is the method on a page.
 
+mod answers;
 mod args;
 mod card;
 mod commands;
@@ -57,8 +58,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Error> {
     match command {
-        Command::Pipeline(args) => commands::pipeline::run(&args, None),
-        Command::Stage { name, args } => commands::pipeline::run(&args, Some(&name)),
+        Command::Pipeline(args) => commands::pipeline::run(&args, None, None),
+        Command::Stage { name, shard, args } => commands::pipeline::run(&args, Some(&name), shard),
         Command::Generate(args) => commands::generate::run(&args),
         Command::Logprobs(args) => commands::logprobs::run(&args),
         Command::Score(args) => commands::score::run(&args),

@@ -3,6 +3,7 @@
 //! What each call needs and leaves behind is in `stages.rs`, next door.
 
 use afd_backend::Placement;
+use afd_policy::Shard;
 use afd_reward::{Architecture, ClosedFormConfig, PairSource, Prompts, pairs::FOLDS};
 use afd_stage::{Artifact, RunDir};
 
@@ -16,7 +17,7 @@ use crate::{
     steps::{Steps, Stopped},
 };
 
-/// Runs every stage that has something to do, in order.
+/// Runs every stage that has something to do, in order; of answers asked for only the `shard`.
 ///
 /// # Errors
 /// The first stage that fails; what is finished stays, what was begun is resumed next time.
@@ -26,34 +27,31 @@ pub(crate) fn run(
     placement: &Placement,
     run: &RunDir,
     steps: &Steps,
+    shard: Option<Shard>,
 ) -> Result<(), Error> {
-    match stages(config, models, placement, run, steps) {
+    let stages = Stages {
+        config,
+        run,
+        steps,
+        placement,
+        shard,
+    };
+    match all(&stages, models) {
         Ok(()) => steps.finish(),
         Err(Stopped::AsAsked) => Ok(()),
         Err(Stopped::Failed(error)) => Err(error),
     }
 }
 
-fn stages(
-    config: &Config,
-    models: &Models,
-    placement: &Placement,
-    run: &RunDir,
-    steps: &Steps,
-) -> Result<(), Stopped> {
-    let stages = Stages {
-        config,
-        run,
-        steps,
-        placement,
-    };
+fn all(stages: &Stages<'_>, models: &Models) -> Result<(), Stopped> {
+    let config = stages.config;
     let initial = models.initial.artifact()?;
 
     let data = stages.data(&initial)?;
     let test_prompts = data.file("test.jsonl");
     let sft = stages.sft(&initial, &data)?;
 
-    let answers = Answers::draw(&stages, &initial, &sft, &data)?;
+    let answers = Answers::draw(stages, &initial, &sft, &data)?;
     let (few, many) = (
         config.generations.init_num_generations,
         config.generations.test_num_generations,
@@ -61,7 +59,7 @@ fn stages(
     let test_init = stages.answers("samples/init", &initial, &data, &test_prompts, few)?;
     let test_sft = stages.answers("samples/sft", &sft, &data, &test_prompts, many)?;
 
-    let pairs = answers.pairs(&stages, &data)?;
+    let pairs = answers.pairs(stages, &data)?;
     let judge_pairs = match config.golden.golden {
         Golden::Judge => Some(stages.judge_pairs(&data)?),
         Golden::World | Golden::Classifier => None,

@@ -6,7 +6,7 @@ use afd_backend::Placement;
 use afd_data::{DialogueForm, Tokenizer};
 use afd_eval::{EvalInputs, PolicyInput};
 use afd_model::Scorer;
-use afd_policy::{best_of_n, sample};
+use afd_policy::{Shard, best_of_n, sample};
 use afd_reward::{
     Architecture, ClosedFormConfig, LoadOptions, NamedReference, PairSource, Reference,
     RewardModel, closed_form,
@@ -33,6 +33,8 @@ pub(crate) struct Stages<'a> {
     pub(crate) run: &'a RunDir,
     pub(crate) steps: &'a Steps,
     pub(crate) placement: &'a Placement,
+    /// Draw this part of the answers asked for, and no more.
+    pub(crate) shard: Option<Shard>,
 }
 
 /// Artefacts by the name of their reward.
@@ -136,33 +138,6 @@ impl Stages<'_> {
             };
             afd_sft::run(sft, train, &inputs, self.placement, model.save(), ctx)
         })
-    }
-
-    /// `count` answers of `policy` to each of `prompts`, a file of `data`.
-    pub(crate) fn answers(
-        &self,
-        name: &str,
-        policy: &Artifact,
-        data: &Artifact,
-        prompts: &Path,
-        count: usize,
-    ) -> Result<Artifact, Stopped> {
-        let sample = &self.config.sample;
-        let which = prompts.file_name().map(|name| name.to_string_lossy());
-        let key = (sample, count, which, self.config.precision, self.form());
-        self.steps
-            .stage(self.run, name, &key, &[policy, data], |ctx| {
-                let policy = policy.path();
-                sample::run(
-                    sample,
-                    count,
-                    policy,
-                    prompts,
-                    self.form(),
-                    self.placement,
-                    ctx,
-                )
-            })
     }
 
     /// The pairs of `source`, drawn from the answers to the prompts of `examples`.

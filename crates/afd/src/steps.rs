@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Raised when the code of a stage changes what it writes, so that older results are made anew.
-const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 3;
 
 /// All stages that a configuration asks for, in the order of the pipeline.
 pub(crate) fn names(config: &Config) -> Vec<String> {
@@ -103,8 +103,23 @@ impl Steps {
         self.environments.borrow().clone()
     }
 
-    /// [`RunDir::stage`], unless the last wanted stage lies behind. A panic within is an error
-    /// like others: what the stage wrote stays for the next attempt.
+    /// Says that the stage `name` is next: whether it is one of those to stop at.
+    ///
+    /// # Errors
+    /// [`Stopped::AsAsked`] when the last wanted stage lies behind.
+    pub(crate) fn reach(&self, name: &str) -> Result<bool, Stopped> {
+        let wanted = self
+            .until
+            .as_deref()
+            .is_some_and(|until| covers(until, name));
+        if self.reached.get() && !wanted {
+            return Err(Stopped::AsAsked);
+        }
+        self.reached.set(self.reached.get() || wanted);
+        Ok(wanted)
+    }
+
+    /// [`RunDir::stage`], unless the last wanted stage lies behind.
     pub(crate) fn stage<C: Serialize, E>(
         &self,
         run: &RunDir,
@@ -116,14 +131,23 @@ impl Steps {
     where
         E: std::error::Error + Send + Sync + 'static,
     {
-        let wanted = self
-            .until
-            .as_deref()
-            .is_some_and(|until| covers(until, name));
-        if self.reached.get() && !wanted {
-            return Err(Stopped::AsAsked);
-        }
-        self.reached.set(self.reached.get() || wanted);
+        self.reach(name)?;
+        self.make(run, name, config, inputs, body)
+    }
+
+    /// [`RunDir::stage`]. A panic within is an error like others: what the stage wrote stays for
+    /// the next attempt.
+    pub(crate) fn make<C: Serialize, E>(
+        &self,
+        run: &RunDir,
+        name: &str,
+        config: &C,
+        inputs: &[&Artifact],
+        body: impl FnOnce(&StageContext) -> Result<(), E>,
+    ) -> Result<Artifact, Stopped>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
         let task = format!("stage {name} on `{}`", self.config.device);
         let lower = faults::lower(name, &self.config);
         memory::set_last_word(format!("{task} ran out of memory: {lower}"));

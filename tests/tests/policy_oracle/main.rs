@@ -7,4 +7,5 @@
 
 mod enumerated;
 mod sampled;
+mod selection;
 mod world;

@@ -282,6 +282,12 @@ impl Tokenizer {
         self.vocab_size
     }
 
+    /// Whether an id is the same token in both.
+    pub fn same_vocabulary(&self, other: &Self) -> bool {
+        let tokens = |of: &Self| of.inner.get_vocab(true);
+        self.vocab_size == other.vocab_size && tokens(self) == tokens(other)
+    }
+
     /// The chat template with the end of its turns, where [`with_chat`](Self::with_chat) found one.
     pub fn chat(&self) -> Option<&Chat> {
         self.chat.as_ref()

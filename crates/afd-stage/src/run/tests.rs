@@ -42,6 +42,36 @@ fn is_skipped(run: &RunDir, name: &str, config: &str) -> bool {
     !called.get()
 }
 
+#[test]
+fn a_stage_is_found_by_its_recipe_and_not_made() {
+    let root = tempfile::tempdir().unwrap();
+    let mut run = open(root.path());
+    let find = |run: &RunDir, config: &str| run.find("a", 1, &config, &[]).unwrap();
+    assert!(find(&run, "x").is_none());
+    let made = write(&run, "a", "x").unwrap();
+    let found = find(&run, "x").unwrap();
+    assert_eq!(found.fingerprint(), made.fingerprint());
+    assert!(find(&run, "y").is_none());
+    std::fs::remove_file(made.file("out")).unwrap();
+    let lost = run.find("a", 1, &"x", &[]).unwrap_err();
+    assert!(matches!(lost, Error::Damaged { .. }), "{lost}");
+    run.force("a");
+    assert!(find(&run, "x").is_none());
+}
+
+#[test]
+fn the_seed_of_a_stage_is_known_outside_it() {
+    let root = tempfile::tempdir().unwrap();
+    let run = open(root.path());
+    let inside = Cell::new(0);
+    run.stage("a", 1, &(), &[], |ctx| {
+        inside.set(ctx.seed());
+        ctx.write("out", b"")
+    })
+    .unwrap();
+    assert_eq!(run.stage_seed("a"), inside.get());
+}
+
 /// Runs this test again in another process, with `value` in the variable [`CHILD`].
 fn rerun_in_child(test: &str, value: impl AsRef<std::ffi::OsStr>) -> Option<i32> {
     let this = std::env::current_exe().unwrap();

@@ -2,7 +2,7 @@
 
 use afd_data::Tokenizer;
 use afd_data::records::Sample;
-use afd_model::{GenerationRequest, plan_batches};
+use afd_model::{GenerationRequest, Guide, plan_batches};
 use afd_policy::sample;
 
 use super::{json_rows, sampling};
@@ -21,6 +21,17 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), Error> {
         .collect::<Result<Vec<String>, Error>>()?;
     let tokenizer = Tokenizer::open(&args.model.model, args.model.form())?;
     let model = sample::load(&args.model.model, &tokenizer, &placement)?;
+    let away_from = match (&args.away_from, args.strength) {
+        (Some(dir), Some(strength)) => {
+            let other = sample::load_other((&args.model.model, &tokenizer), dir, &placement)?;
+            Some((other, strength))
+        }
+        _ => None,
+    };
+    let guide = away_from.as_ref().map(|(model, strength)| Guide {
+        away_from: model,
+        strength: *strength,
+    });
     let requests = sample::requests(
         &tokenizer,
         &texts,
@@ -45,7 +56,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), Error> {
     for batch in plan_batches(&requests, config.generation_batch_size) {
         let texts: Vec<&str> = batch.iter().map(|&i| texts[i].as_str()).collect();
         let requests: Vec<&GenerationRequest> = batch.iter().map(|&i| &requests[i]).collect();
-        let rows = sample::answer(&model, &tokenizer, &texts, &requests, &config)?;
+        let rows = sample::answer_guided(&model, guide, &tokenizer, &texts, &requests, &config)?;
         for (prompt, rows) in batch.into_iter().zip(rows) {
             answers[prompt] = rows;
         }

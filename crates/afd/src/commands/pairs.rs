@@ -51,6 +51,7 @@ pub(super) fn in_run(
         run: &run,
         steps: &Steps::until(None, &config),
         placement: &placement,
+        shard: None,
     };
     match work(&stages, &initial) {
         Ok(told) => super::print(&told),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use afd_backend::{Placement, device};
+use afd_policy::Shard;
 use afd_stage::RunDir;
 use serde_json::json;
 
@@ -16,8 +17,12 @@ use crate::{
     steps::{self, Steps, covers},
 };
 
-/// Runs all stages, or those up to `stage`.
-pub(crate) fn run(args: &PipelineArgs, stage: Option<&str>) -> Result<(), Error> {
+/// Runs all stages, or those up to `stage`; of answers, if that is what they are, a `shard`.
+pub(crate) fn run(
+    args: &PipelineArgs,
+    stage: Option<&str>,
+    shard: Option<Shard>,
+) -> Result<(), Error> {
     let config = load_config(&args.config)?;
     let placement = Placement::open(&config.device, config.precision)?;
     let until = stage.or(args.until.as_deref());
@@ -25,12 +30,19 @@ pub(crate) fn run(args: &PipelineArgs, stage: Option<&str>) -> Result<(), Error>
     for name in asked.chain(args.force.iter().map(String::as_str)) {
         known(name, &config)?;
     }
+    if let (Some(stage), Some(_)) = (stage, shard)
+        && !covers("samples", stage)
+    {
+        let problem = format!("--shard is for `samples` and `samples/NAME`, not for `{stage}`");
+        return Err(Error::Usage(problem));
+    }
 
     let root = args.run_dir.clone().unwrap_or_else(|| default_dir(args));
     let mut run = RunDir::open(&root, config.seed, observer::for_terminal())?;
     record(&mut run, &config)?;
     for name in &args.force {
         run.force(name);
+        run.force(&format!("shards/{name}"));
     }
     if let Some(from) = &args.from {
         let names = steps::names(&config);
@@ -42,7 +54,7 @@ pub(crate) fn run(args: &PipelineArgs, stage: Option<&str>) -> Result<(), Error>
     run.write_file("config.toml", config.resolved.as_bytes())?;
     run.write_file("run.json", about(&config, &models).as_bytes())?;
     let steps = Steps::until(until, &config);
-    pipeline::run(&config, &models, &placement, &run, &steps)?;
+    pipeline::run(&config, &models, &placement, &run, &steps, shard)?;
     if root.join("eval/summary.json").is_file() && until.is_none_or(|until| until == "eval") {
         super::report::run(&root)?;
     }

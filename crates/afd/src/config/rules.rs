@@ -302,6 +302,9 @@ impl Config {
             "best_of_n.n",
             "must be between 1 and sample.test_num_generations",
         );
+        for (field, problem) in self.best_of_n.problems() {
+            rules.add(&format!("best_of_n.{field}"), problem);
+        }
         let mut n = self.eval.n.iter();
         rules.require(
             n.all(|&n| n <= counts.test_num_generations),

@@ -16,5 +16,6 @@ mod resume;
 mod rewards;
 mod rows;
 mod run_faults;
+mod shards;
 mod templates;
 mod util;

@@ -87,6 +87,26 @@ fn a_key_of_the_evaluation_reruns_the_evaluation_alone() {
 }
 
 #[test]
+fn a_kl_may_choose_among_the_answers_instead_of_the_best() {
+    let run = Run::finished();
+    let soft = ["--set", "best_of_n.n=3", "--set", "best_of_n.target_kl=0.2"];
+    let outcome = run.pipeline(&soft).succeeds();
+    assert_eq!(stages(&outcome.stderr).0, ["policy/best-of-n"]);
+    let text = fs::read_to_string(run.file("policy/best-of-n/summary.json")).unwrap();
+    let summary: Value = serde_json::from_str(&text).unwrap();
+    for ranker in ["init-sft", "closed-form"] {
+        let kl = summary[ranker]["kl"].as_f64().unwrap();
+        assert!((kl - 0.2).abs() < 1e-9, "{ranker}: {kl}");
+    }
+    // ln 2 is as far as a choice of two goes.
+    let parts = ["`best_of_n.target_kl`", "below ln n = 0.693"];
+    run.pipeline(&["--set", "best_of_n.target_kl=0.7"])
+        .fails(2, &parts);
+    run.pipeline(&["--set", "best_of_n.temperature=0"])
+        .fails(2, &["`best_of_n.temperature` must be above 0"]);
+}
+
+#[test]
 fn a_seed_decides_every_byte() {
     let expected = fs::read(finished().join("eval/summary.json")).unwrap();
     let golden = fs::read(finished().join("eval/golden.jsonl")).unwrap();

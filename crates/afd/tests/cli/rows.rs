@@ -118,6 +118,32 @@ fn generate_gives_a_row_per_answer_in_the_order_of_the_prompts() {
 }
 
 #[test]
+fn generate_leads_a_policy_away_from_another() {
+    let run = Run::new("");
+    let file = prompts(&run);
+    let base = base();
+    let sft = finished().join("sft");
+    let at = |away_from: &Path, strength: &str| {
+        let other = away_from.to_str().unwrap();
+        generate(&file, &["--away-from", other, "--strength", strength])
+    };
+    // From itself there is no way to go.
+    let alone = generate(&file, &[]);
+    assert_eq!(at(&base, "3"), alone);
+    assert_eq!(at(&sft, "0"), alone);
+    let led = at(&sft, "8");
+    assert_ne!(ids(&led), ids(&alone));
+    let told = led.iter().filter(|row| row["sampler_logprobs"].is_array());
+    assert!(told.count() > 0);
+    // At temperature 0 the sampler is sure of its token, the policy is not.
+    for row in generate(&file, &["--temperature", "0"]) {
+        let sampler = numbers(&row["sampler_logprobs"]);
+        assert!(sampler.iter().all(|value| *value == 0.0), "{row}");
+    }
+    call("generate", &base, &file, &["--strength", "1"]).fails(2, &["--away-from"]);
+}
+
+#[test]
 fn logprobs_of_sampled_ids_are_those_they_were_sampled_with() {
     let run = Run::new("");
     let rows = generate(&prompts(&run), &["--num-generations", "4"]);

@@ -1,0 +1,167 @@
+//! Answers of a policy as rows: ids to draw from, text and log-probs of what was drawn.
+
+use std::path::Path;
+
+use afd_backend::Placement;
+use afd_data::{Tokenizer, records::Sample};
+use afd_model::{
+    CausalLm, DecoderConfig, FinishReason, Generation, GenerationRequest, Guide, Stop, generate,
+    generate_guided,
+};
+use afd_stage::seed::derive;
+
+use super::SampleConfig;
+use crate::{
+    Error,
+    extrapolate::{same_tokens, two_models},
+};
+
+/// Loads a policy and makes sure `tokenizer` belongs to it.
+///
+/// # Errors
+/// When the tokenizer has more ids than the embedding has rows, and those of
+/// [`CausalLm::load`].
+pub fn load(model: &Path, tokenizer: &Tokenizer, placement: &Placement) -> Result<CausalLm, Error> {
+    let model = CausalLm::load(model, placement)?;
+    model.config().check_vocabulary(tokenizer.vocab_size())?;
+    Ok(model)
+}
+
+/// Loads a policy that the one in the directory `model`, with its `tokenizer`, is to be led away
+/// from.
+///
+/// # Errors
+/// [`Error::Tokenizers`] and [`Error::TwoModels`] when the two do not have one vocabulary, and
+/// those of [`CausalLm::load`].
+pub fn load_other(
+    (model, tokenizer): (&Path, &Tokenizer),
+    other: &Path,
+    placement: &Placement,
+) -> Result<CausalLm, Error> {
+    let theirs = Tokenizer::load(other)?;
+    same_tokens((model, tokenizer), (other, &theirs))?;
+    let ((shape, _), loaded) = (
+        DecoderConfig::load(model)?,
+        CausalLm::load(other, placement)?,
+    );
+    let (own, found) = (shape.vocab_size, loaded.config().vocab_size);
+    match own == found {
+        true => Ok(loaded),
+        false => {
+            let source = afd_model::Error::Vocabularies { own, other: found };
+            Err(two_models(model, other, source))
+        }
+    }
+}
+
+/// The requests for `num_generations` answers to each text; the seed of answer `index` is
+/// derived from `seed`, the prompt and the index.
+///
+/// # Errors
+/// When a prompt cannot be tokenised.
+pub fn requests(
+    tokenizer: &Tokenizer,
+    texts: &[String],
+    num_generations: usize,
+    seed: u64,
+) -> Result<Vec<GenerationRequest>, Error> {
+    let request = |text: &String| {
+        Ok(GenerationRequest {
+            prompt_ids: tokenizer.encode_prompt(text)?,
+            seeds: (0..num_generations as u64)
+                .map(|index| derive(seed, text, index))
+                .collect(),
+        })
+    };
+    texts.iter().map(request).collect()
+}
+
+/// Draws the answers of one batch of requests (prompts of equal length) as rows.
+///
+/// # Errors
+/// Those of [`generate`].
+pub fn answer(
+    model: &CausalLm,
+    tokenizer: &Tokenizer,
+    texts: &[&str],
+    requests: &[&GenerationRequest],
+    config: &SampleConfig,
+) -> Result<Vec<Vec<Sample>>, Error> {
+    answer_guided(model, None, tokenizer, texts, requests, config)
+}
+
+/// [`answer`] by a policy that is led away from another, if there is one.
+///
+/// # Errors
+/// Those of [`generate_guided`].
+pub fn answer_guided(
+    model: &CausalLm,
+    guide: Option<Guide<'_>>,
+    tokenizer: &Tokenizer,
+    texts: &[&str],
+    requests: &[&GenerationRequest],
+    config: &SampleConfig,
+) -> Result<Vec<Vec<Sample>>, Error> {
+    let stop_text = |ids: &[u32]| find_stop(tokenizer, ids, &config.stop_strings);
+    let stop = Stop {
+        ids: tokenizer.eos_ids(),
+        text: if config.stop_strings.is_empty() {
+            &afd_model::never
+        } else {
+            &stop_text
+        },
+    };
+    let params = config.params();
+    let generations = match guide {
+        None => generate(model, requests, &params, &stop)?,
+        Some(guide) => generate_guided(model, guide, requests, &params, &stop)?,
+    };
+    let rows = generations.into_iter().zip(texts).map(|(answers, prompt)| {
+        let rows = answers.into_iter().enumerate();
+        rows.map(|(index, answer)| to_row(tokenizer, prompt, index, answer, config))
+            .collect()
+    });
+    rows.collect()
+}
+
+/// Whether the end of `ids` spells one of `stops`; only as many tokens are decoded as a stop
+/// string may span.
+fn find_stop(tokenizer: &Tokenizer, ids: &[u32], stops: &[String]) -> bool {
+    stops.iter().any(|stop| {
+        let tail = ids.len().saturating_sub(stop.len() + 4);
+        tokenizer
+            .decode(&ids[tail..])
+            .is_ok_and(|text| text.contains(stop.as_str()))
+    })
+}
+
+fn to_row(
+    tokenizer: &Tokenizer,
+    prompt: &str,
+    index: usize,
+    answer: Generation,
+    config: &SampleConfig,
+) -> Result<Sample, Error> {
+    let mut completion = tokenizer.decode_completion(&answer.ids)?;
+    let cut = config
+        .stop_strings
+        .iter()
+        .filter_map(|stop| completion.find(stop.as_str()))
+        .min();
+    if let Some(cut) = cut {
+        completion.truncate(cut);
+    }
+    Ok(Sample {
+        prompt: prompt.to_owned(),
+        index: index as u32,
+        completion,
+        completion_ids: answer.ids,
+        sampler_logprobs: (answer.sampler_log_probs != answer.log_probs)
+            .then_some(answer.sampler_log_probs),
+        logprobs: answer.log_probs,
+        finish_reason: match answer.finish {
+            FinishReason::Stop => "stop".into(),
+            FinishReason::Length => "length".into(),
+        },
+    })
+}
