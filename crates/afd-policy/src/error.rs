@@ -1,4 +1,4 @@
-//! What can go wrong while sampling and selecting.
+//! What can go wrong while sampling, selecting and learning.
 
 use std::path::PathBuf;
 
@@ -20,6 +20,30 @@ pub enum Error {
     },
     #[error("{path} does not score the stored answers: {problem}; run again with --force scores")]
     Scores { path: PathBuf, problem: String },
+    #[error("{path}: {problem}; draw the samples again with --force samples")]
+    Samples { path: PathBuf, problem: String },
+    #[error(
+        "{path} scores the answers to each of the {prompts} prompts alike: none is to be preferred; give another reward model, or draw more answers with sample.num_generations"
+    )]
+    EqualRewards { path: PathBuf, prompts: usize },
+    #[error(
+        "{path}: only {usable} prompts can be learned from, and training and evaluation need {least} each; give more prompts, or more answers to each"
+    )]
+    TooFewPrompts {
+        path: PathBuf,
+        usable: usize,
+        least: usize,
+    },
+    #[error(
+        "{path}: answer {index} to prompt {number} makes {tokens} tokens with it, the model's context is {context}: lower data.max_prompt_length or sample.max_completion_length"
+    )]
+    AnswerTooLong {
+        path: PathBuf,
+        number: usize,
+        index: u32,
+        tokens: usize,
+        context: usize,
+    },
     #[error("cannot read {path}: {source}")]
     Read {
         path: PathBuf,
@@ -34,6 +58,8 @@ pub enum Error {
     Data(#[from] afd_data::Error),
     #[error(transparent)]
     Model(#[from] afd_model::Error),
+    #[error(transparent)]
+    Train(#[from] afd_train::Error),
     #[error(transparent)]
     Stage(#[from] afd_stage::Error),
 }
