@@ -86,6 +86,10 @@ fn drawn(
 
 /// Whether each reward is above (`true`) or below the prompt's mean; none for one that is the mean.
 pub fn desirable(rewards: &[f64]) -> Vec<Option<bool>> {
+    if !prefer_any(rewards) {
+        // Their sum may be rounded away from what they are.
+        return vec![None; rewards.len()];
+    }
     let mean = rewards.iter().sum::<f64>() / rewards.len() as f64;
     let verdict = |&reward: &f64| (reward != mean).then_some(reward > mean);
     rewards.iter().map(verdict).collect()

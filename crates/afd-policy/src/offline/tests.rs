@@ -15,7 +15,7 @@ use afd_data::{
 use afd_model::{
     AllLinear, CausalLm, DecoderConfig, LoraConfig, Pretrained, SaveOptions, TargetModules,
 };
-use afd_stage::{Event, Observer, Quiet, RunDir};
+use afd_stage::{Event, Observer, Quiet, RunDir, StageError};
 use afd_train::{SchedulerType, TrainConfig};
 use serde::Serialize;
 use serde_json::Value;
@@ -154,7 +154,10 @@ impl World {
         let done = run.stage("policy/test", 1, &config, &[], |ctx| {
             super::run(&config, &training(), &inputs, &placement, save, ctx)
         });
-        let done = done.map_err(|error| format!("{error}: {error:?}"))?;
+        let done = done.map_err(|error| match error {
+            StageError::Body { source, .. } => source.to_string(),
+            StageError::Run(error) => error.to_string(),
+        })?;
         Ok(done.file("summary.json").parent().unwrap().to_owned())
     }
 }
