@@ -284,7 +284,7 @@ fn winners_alone_are_what_is_left_of_best_of_as_many_as_there_are() {
 }
 
 #[test]
-fn kto_leans_to_desirable_answers_and_saturates() {
+fn kto_leans_to_desirable_answers() {
     let space = Space::new(3, 2);
     let table = Table::new(&space);
     for seed in 0..SEEDS {

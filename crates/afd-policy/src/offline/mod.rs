@@ -19,6 +19,8 @@ mod distil;
 mod dpo;
 mod fit;
 mod kto;
+#[cfg(test)]
+mod model_tests;
 pub mod pairs;
 pub mod spin;
 mod stage;

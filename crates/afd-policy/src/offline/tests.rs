@@ -4,7 +4,10 @@ use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use afd_backend::device::{repeats_bits, test_device};
@@ -297,8 +300,18 @@ fn summary_of(world: &World, place: usize) -> Value {
     summary(&world.path(&format!("run-{place}/policy/test")))
 }
 
-/// Fails, like a machine, in a step.
-struct Kill(u64);
+/// Fails, like a machine, in a step (none is the 0th); counts the others.
+struct Kill {
+    step: u64,
+    done: AtomicU64,
+}
+
+impl Kill {
+    fn at(step: u64) -> Arc<Self> {
+        let done = AtomicU64::new(0);
+        Arc::new(Self { step, done })
+    }
+}
 
 impl Observer for Kill {
     fn event(&self, event: &Event<'_>) {
@@ -306,7 +319,8 @@ impl Observer for Kill {
             done, unit: "step", ..
         } = event
         {
-            assert!(*done != self.0, "killed");
+            assert!(*done != self.step, "killed");
+            self.done.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -316,19 +330,17 @@ fn a_killed_stage_ends_as_one_that_was_not() {
     let world = World::new();
     for (method, lora) in [(DPO, Some(adapters())), (KTO, None)] {
         let name = method.name();
-        let whole = world.run(
-            &format!("{name}-whole"),
-            method,
-            lora.clone(),
-            Arc::new(Quiet),
-        );
-        let whole = whole.unwrap();
-        let cut = format!("{name}-cut");
-        let kill = || world.run(&cut, method, lora.clone(), Arc::new(Kill(6)));
+        let run = |which: &str, observer: &Arc<Kill>| {
+            let observer = Arc::clone(observer);
+            world.run(&format!("{name}-{which}"), method, lora.clone(), observer)
+        };
+        let (first, second, third) = (Kill::at(0), Kill::at(6), Kill::at(0));
+        let whole = run("whole", &first).unwrap();
+        let kill = || run("cut", &second);
         assert!(catch_unwind(AssertUnwindSafe(kill)).is_err());
-        let resumed = world
-            .run(&cut, method, lora.clone(), Arc::new(Quiet))
-            .unwrap();
+        let resumed = run("cut", &third).unwrap();
+        let steps = [first, third].map(|observer| observer.done.load(Ordering::Relaxed));
+        assert_eq!(steps[0], steps[1] + 4, "not from the checkpoint");
         if repeats_bits(&test_device()) {
             for file in ["model.safetensors", "summary.json"] {
                 let read = |dir: &Path| fs::read(dir.join(file)).unwrap();
