@@ -55,6 +55,7 @@ pub struct Judged {
 ///
 /// The baseline is `z = max(0, mean(log π(y'|x) − log ref(y'|x)))` over the forward pass's prompts
 /// with answers `y'` of other prompts, without gradient: a stand-in for the KL, as in the source.
+/// Where training makes answers to other questions unlikely, as it soon does, it is 0.
 /// Departures from TRL: which answers meet is drawn once, so that the reference's part of `z` is a
 /// number too; adapters see everything in its pass, without dropout. Since `z` is one number for a
 /// forward pass, the loss depends on how a step is divided into them, as TRL's does.
