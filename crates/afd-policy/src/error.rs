@@ -81,6 +81,30 @@ pub enum Error {
         "no choice among {n} answers by the scores of {path} lies {nats} nats from choosing at random: too many scores are equal; lower best_of_n.target_kl or raise best_of_n.n"
     )]
     TargetKl { path: PathBuf, nats: f64, n: usize },
+    #[error("{path}: {problem}; draw the samples again with --force samples")]
+    Samples { path: PathBuf, problem: String },
+    #[error(
+        "{path} scores the answers to each of the {prompts} prompts alike: none is to be preferred; give another reward model, or draw more answers with sample.num_generations"
+    )]
+    EqualRewards { path: PathBuf, prompts: usize },
+    #[error(
+        "{path}: only {usable} prompts can be learned from, and training and evaluation need {least} each; give more prompts, or more answers to each"
+    )]
+    TooFewPrompts {
+        path: PathBuf,
+        usable: usize,
+        least: usize,
+    },
+    #[error(
+        "{path}: answer {index} to prompt {number} makes {tokens} tokens with it, the model's context is {context}: lower data.max_prompt_length or sample.max_completion_length"
+    )]
+    AnswerTooLong {
+        path: PathBuf,
+        number: usize,
+        index: u32,
+        tokens: usize,
+        context: usize,
+    },
     #[error("cannot read {path}: {source}")]
     Read {
         path: PathBuf,

@@ -6,16 +6,19 @@
 //! - [`extrapolate::run`] makes a policy of the weights of two.
 //! - [`best_of_n::run`] picks the best of stored answers by each ranker's stored scores,
 //!   or one by chance that prefers better ones.
+//! - [`offline::run`] trains a policy on stored answers: Best-of-N distilled, DPO, KTO, SPIN.
 //! - [`rl::run`] has a policy learn from its own answers.
 
 pub mod best_of_n;
 mod error;
 pub mod extrapolate;
+pub mod offline;
 pub mod rl;
 pub mod sample;
 
 pub use best_of_n::BestOfNConfig;
 pub use error::Error;
 pub use extrapolate::ExtrapolateConfig;
+pub use offline::OfflineConfig;
 pub use rl::RlConfig;
 pub use sample::{SampleConfig, SampleInputs, Shard};

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod enumerated;
+mod preference;
 mod sampled;
 mod selection;
 mod world;

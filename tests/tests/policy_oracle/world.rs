@@ -238,6 +238,7 @@ pub(crate) fn rollout(row: &TokenRow, log_probs: &[f32]) -> Rollout {
             completion: String::new(),
             completion_ids: ids,
             logprobs: log_probs.to_vec(),
+            sampler_logprobs: None,
             finish_reason: if ended { "stop" } else { "length" }.to_owned(),
         },
         row: row.clone(),

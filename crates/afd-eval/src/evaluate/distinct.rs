@@ -46,6 +46,7 @@ mod tests {
             completion: (*text).to_owned(),
             completion_ids: vec![0],
             logprobs: vec![0.0],
+            sampler_logprobs: None,
             finish_reason: "stop".to_owned(),
         };
         texts.iter().enumerate().map(sample).collect()

@@ -115,6 +115,7 @@ fn samples(rows: &[(&str, u32, &str, usize)]) -> Vec<Sample> {
         completion: text.to_owned(),
         completion_ids: vec![7; tokens],
         logprobs: vec![-0.5; tokens],
+        sampler_logprobs: None,
         finish_reason: if tokens == 3 { "length" } else { "stop" }.to_owned(),
     };
     rows.iter().map(row).collect()

@@ -123,6 +123,7 @@ mod tests {
                 completion: String::new(),
                 completion_ids: ids.to_vec(),
                 logprobs: logprobs.to_vec(),
+                sampler_logprobs: None,
                 finish_reason: finish_reason.into(),
             },
         }
