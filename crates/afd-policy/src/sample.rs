@@ -18,7 +18,7 @@ use std::{
 use afd_backend::{Placement, device::workers, workers::for_each};
 use afd_data::{
     DialogueForm, Tokenizer,
-    records::{Example, JsonlWriter, Sample, read_jsonl},
+    records::{Example, JsonlWriter, Sample, Scores, read_jsonl},
 };
 use afd_model::{CausalLm, DecoderConfig, GenerationRequest, Guide, SamplingParams, plan_batches};
 use afd_stage::StageContext;
@@ -334,4 +334,26 @@ fn check_lengths(
         }),
         None => Ok(()),
     }
+}
+
+/// Writes `log q − log π` of each stored answer into `file`, in nats, as [`Scores`] rows: `q` is what it
+/// was drawn from, `π` the model itself. The mean estimates `KL(q ‖ π)`, at no further cost.
+///
+/// # Errors
+/// When the samples cannot be read or the file not be written.
+pub fn log_ratios(samples: &Path, file: &str, ctx: &StageContext) -> Result<(), Error> {
+    let samples: Vec<Sample> = read_jsonl(samples)?;
+    let mut writer = JsonlWriter::create(&ctx.dir().join(file))?;
+    for answers in samples.chunk_by(|_, next| next.index != 0) {
+        let sum = |tokens: &[f32]| tokens.iter().copied().map(f64::from).sum::<f64>();
+        let ratio = |answer: &Sample| sum(answer.sampler_logprobs()) - sum(&answer.logprobs);
+        writer.write(&Scores {
+            prompt: answers[0].prompt.clone(),
+            scores: answers.iter().map(|answer| ratio(answer) as f32).collect(),
+            spread: Vec::new(),
+            tokens: Vec::new(),
+        })?;
+    }
+    writer.finish()?;
+    Ok(())
 }

@@ -9,7 +9,10 @@ use std::{
 use afd_backend::device::{self, Cause};
 use afd_train::TrainConfig;
 
-use crate::{config::Config, error::Error};
+use crate::{
+    config::{Config, PolicyConfig},
+    error::Error,
+};
 
 /// A panic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,10 +98,15 @@ pub(crate) fn lower(stage: &str, config: &Config) -> String {
         "reward" => lower_training("reward", &config.reward.1, config.reward.0.max_length),
         "policy" => {
             let policy = stage.split('/').nth(1).unwrap_or_default();
-            match config.policies.iter().find(|known| known.name == policy) {
-                Some(policy) => {
-                    let table = format!("policies.{}", policy.name);
-                    lower_training(&table, &policy.train, config.sample.max_completion_length)
+            match config
+                .policies
+                .iter()
+                .find(|known| known.name == policy)
+                .and_then(PolicyConfig::train)
+            {
+                Some(train) => {
+                    let table = format!("policies.{policy}");
+                    lower_training(&table, train, config.sample.max_completion_length)
                 }
                 None => NOTHING.to_owned(),
             }
@@ -107,7 +115,7 @@ pub(crate) fn lower(stage: &str, config: &Config) -> String {
             "lower sample.generation_batch_size (now {}) or sample.max_completion_length (now {})",
             config.sample.generation_batch_size, config.sample.max_completion_length
         ),
-        "scores" | "kl" | "proxy" | "embeddings" | "diagnostics" | "eval" => format!(
+        "scores" | "stored" | "kl" | "proxy" | "embeddings" | "diagnostics" | "eval" => format!(
             "lower reward.per_device_eval_batch_size (now {})",
             config.reward.1.per_device_eval_batch_size
         ),

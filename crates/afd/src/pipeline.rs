@@ -88,13 +88,14 @@ fn all(stages: &Stages<'_>, models: &Models) -> Result<(), Stopped> {
         .map(|(name, model)| {
             Ok((
                 name.clone(),
-                stages.scores(name, &initial, model, &test_sft)?,
+                stages.scores(&format!("scores/{name}"), &initial, model, &test_sft)?,
             ))
         })
         .collect::<Result<Vec<_>, Stopped>>()?;
     let plain = (afd_eval::CLOSED_FORM.to_owned(), ClosedFormConfig::plain());
     for (name, variant) in std::iter::once(plain).chain(config.closed_form.variants.clone()) {
-        let closed_form = stages.closed_form(&name, &variant, &initial, &sft, &test_sft)?;
+        let stage = format!("scores/{name}");
+        let closed_form = stages.closed_form(&stage, &variant, &initial, &sft, &test_sft)?;
         scores.push((name, closed_form));
     }
     let mut diagnostics = Vec::new();
@@ -120,12 +121,7 @@ fn all(stages: &Stages<'_>, models: &Models) -> Result<(), Stopped> {
         data: &data,
         rewards: &reward_models,
     };
-    let made = config
-        .policies
-        .iter()
-        .map(|policy| stages.policy(policy, &from, &test_prompts));
-    let made = made.collect::<Result<Vec<_>, Stopped>>()?;
-    let policies: Vec<_> = made.into_iter().flatten().collect();
+    let policies = stages.policies(&from, &test_prompts)?;
 
     let golden = match config.golden.golden {
         Golden::World => None,

@@ -6,19 +6,26 @@ use std::path::Path;
 use afd_eval::{LogProbs, PolicyInput};
 use afd_model::{CausalLm, Scorer};
 use afd_policy::{
+    ExtrapolateConfig, OfflineConfig, RlConfig, SampleConfig, SampleInputs, extrapolate,
+    offline::{self, OfflineInputs},
     rl::{self, RlInputs, reward::Reward},
     sample,
 };
 use afd_reward::{ClosedFormConfig, Reference, RewardModel, closed_form, score};
 use afd_sft::{MOVING_AVERAGE, snapshot_dir};
 use afd_stage::Artifact;
+use afd_train::TrainConfig;
+use serde::Serialize;
 
 use crate::{
-    config::{Method, PolicyConfig, ReferencePolicy},
+    config::{Config, Method, PolicyConfig, ReferencePolicy, SamplerConfig},
     error::Error,
     stages::{Named, Stages},
     steps::Stopped,
 };
+
+/// The split whose prompts policies learn on: fine-tuning did not see them.
+const PROMPTS: &str = "reward.jsonl";
 
 /// What policies are made of.
 pub(crate) struct Ingredients<'a> {
@@ -30,10 +37,19 @@ pub(crate) struct Ingredients<'a> {
 }
 
 impl Ingredients<'_> {
-    fn reward(&self, name: &str) -> Option<&Artifact> {
-        let found = self.rewards.iter().find(|(reward, _)| reward == name);
+    fn reward(&self, name: Option<&str>) -> Option<&Artifact> {
+        let found = self
+            .rewards
+            .iter()
+            .find(|(reward, _)| Some(reward.as_str()) == name);
         found.map(|(_, model)| model)
     }
+}
+
+/// Answers of the fine-tuned policy to learn from, and what rewards say of them, by name.
+struct Stored {
+    answers: Artifact,
+    scores: Vec<(String, Artifact)>,
 }
 
 /// A policy with all that its evaluation needs.
@@ -42,6 +58,7 @@ pub(crate) struct Made {
     samples: Artifact,
     log_ratio: Artifact,
     proxy: Option<(String, Artifact)>,
+    log_probs: LogProbs,
 }
 
 impl Made {
@@ -55,7 +72,7 @@ impl Made {
                 .proxy
                 .as_ref()
                 .map(|(reward, scores)| (reward.clone(), scores.file(score::SCORES))),
-            log_probs: LogProbs::Own,
+            log_probs: self.log_probs,
         }
     }
 
@@ -66,48 +83,164 @@ impl Made {
     }
 }
 
-/// The names of a policy's stages, in their order.
-pub(crate) fn stage_names(policy: &PolicyConfig) -> [String; 4] {
-    let name = &policy.name;
-    [
-        format!("policy/{name}"),
-        format!("samples/{name}"),
-        format!("kl/{name}"),
-        format!("proxy/{name}"),
-    ]
+/// The names of all stages of policies, in their order.
+pub(crate) fn stage_names(config: &Config) -> Vec<String> {
+    let mut names = Vec::new();
+    if is_stored(config) {
+        names.push(STORED.to_owned());
+        names.extend(
+            stored_rewards(config)
+                .iter()
+                .map(|reward| stored_scores(reward)),
+        );
+    }
+    for policy in &config.policies {
+        let [making, samples, kl, proxy] = names_of(policy);
+        let makes = !matches!(policy.method, Method::Sampler(_));
+        let paid = policy.source.reward.as_deref();
+        let has_proxy = paid.is_some_and(|name| config.pairs.names().contains(&name));
+        names.extend(makes.then_some(making));
+        names.extend([samples, kl]);
+        names.extend(has_proxy.then_some(proxy));
+    }
+    names
+}
+
+/// Making it, its answers, how far it is, and what its reward says.
+fn names_of(policy: &PolicyConfig) -> [String; 4] {
+    ["policy", "samples", "kl", "proxy"].map(|group| format!("{group}/{}", policy.name))
+}
+
+/// The stage of answers that policies learn from.
+const STORED: &str = "samples/sft-stored";
+
+fn stored_scores(reward: &str) -> String {
+    format!("stored/{reward}")
+}
+
+fn is_stored(config: &Config) -> bool {
+    let offline = |policy: &PolicyConfig| matches!(policy.method, Method::Offline(..));
+    config.policies.iter().any(offline)
+}
+
+/// The rewards of the policies that learn from stored scores, each once.
+fn stored_rewards(config: &Config) -> Vec<&str> {
+    let mut rewards = Vec::new();
+    for policy in &config.policies {
+        if let (true, Some(reward)) = (policy.reads_stored_scores(), &policy.source.reward)
+            && !rewards.contains(&reward.as_str())
+        {
+            rewards.push(reward.as_str());
+        }
+    }
+    rewards
 }
 
 impl Stages<'_> {
-    /// A policy, its answers and their figures; none where its reward could not be learned from this
-    /// data.
-    pub(crate) fn policy(
+    /// All policies, their answers and their figures, but for those whose reward could not be learned
+    /// from this data.
+    pub(crate) fn policies(
+        &self,
+        from: &Ingredients<'_>,
+        test_prompts: &Path,
+    ) -> Result<Vec<Made>, Stopped> {
+        let stored = match is_stored(self.config) {
+            true => Some(self.stored(from)?),
+            false => None,
+        };
+        let policies = &self.config.policies;
+        let made = policies
+            .iter()
+            .map(|policy| self.policy(policy, from, stored.as_ref(), test_prompts));
+        Ok(made
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+            .collect())
+    }
+
+    fn stored(&self, from: &Ingredients<'_>) -> Result<Stored, Stopped> {
+        let count = self.config.generations.stored_num_generations;
+        let prompts = from.data.file(PROMPTS);
+        let answers = self.answers(STORED, from.sft, from.data, &prompts, count)?;
+        let mut scores = Vec::new();
+        for reward in stored_rewards(self.config) {
+            let name = stored_scores(reward);
+            let scored = match (from.reward(Some(reward)), self.closed_form_named(reward)) {
+                (Some(model), _) => self.scores(&name, from.initial, model, &answers)?,
+                (None, Some(form)) => {
+                    self.closed_form(&name, &form, from.initial, from.sft, &answers)?
+                }
+                (None, None) => continue,
+            };
+            scores.push((reward.to_owned(), scored));
+        }
+        Ok(Stored { answers, scores })
+    }
+
+    fn policy(
         &self,
         policy: &PolicyConfig,
         from: &Ingredients<'_>,
+        stored: Option<&Stored>,
         test_prompts: &Path,
     ) -> Result<Option<Made>, Stopped> {
-        let reward = from.reward(&policy.source.reward);
-        let closed_form = self.closed_form_named(&policy.source.reward);
-        if reward.is_none() && closed_form.is_none() {
-            return Ok(None);
-        }
-        let [making, samples, kl, proxy] = stage_names(policy);
-        let made = self.learned(&making, policy, from, closed_form.as_ref())?;
+        let [making, samples, kl, proxy] = names_of(policy);
+        let paid = policy.source.reward.as_deref();
+        let reward = from.reward(paid);
+        let closed_form = paid.and_then(|name| self.closed_form_named(name));
         let count = self.config.generations.policy_num_generations;
-        let answers = self.answers(&samples, &made, from.data, test_prompts, count)?;
-        let log_ratio = self.log_ratio(&kl, &made, from.sft, &answers)?;
-        let proxy = match reward {
-            None => None,
-            Some(model) => {
-                let scores = self.scores(&proxy, from.initial, model, &answers)?;
-                Some((policy.source.reward.clone(), scores))
+        let draw =
+            |policy: &Artifact| self.answers(&samples, policy, from.data, test_prompts, count);
+        let answers = match &policy.method {
+            Method::Sampler(sampler) => {
+                self.drawn_otherwise(&samples, sampler, from, test_prompts, count)?
             }
+            Method::Weights(config) => draw(&self.extrapolated(&making, config, from)?)?,
+            Method::Rl(..) if reward.is_none() && closed_form.is_none() => return Ok(None),
+            Method::Rl(rl, train) => {
+                let how = (rl.as_ref(), train);
+                draw(&self.reinforced(&making, policy, how, from, closed_form.as_ref())?)?
+            }
+            Method::Offline(config, train) => {
+                let Some(stored) = stored else {
+                    return Ok(None);
+                };
+                let by_reward = stored
+                    .scores
+                    .iter()
+                    .find(|(name, _)| Some(name.as_str()) == paid);
+                let guide = match policy.reads_stored_scores() {
+                    true => by_reward.map(|(_, scores)| scores),
+                    false => Some(from.data),
+                };
+                let Some(guide) = guide else {
+                    return Ok(None);
+                };
+                let how = (config, train);
+                draw(&self.learned_offline(&making, how, from, &stored.answers, guide)?)?
+            }
+        };
+        let log_ratio = match &policy.method {
+            Method::Sampler(_) => self.sampler_log_ratio(&kl, &answers)?,
+            _ => self.log_ratio(&kl, from.sft, &answers)?,
+        };
+        let proxy = match (reward, paid) {
+            (Some(model), Some(name)) => {
+                let scores = self.scores(&proxy, from.initial, model, &answers)?;
+                Some((name.to_owned(), scores))
+            }
+            _ => None,
         };
         Ok(Some(Made {
             name: policy.name.clone(),
             samples: answers,
             log_ratio,
             proxy,
+            log_probs: match policy.method {
+                Method::Sampler(_) => LogProbs::Sft,
+                _ => LogProbs::Own,
+            },
         }))
     }
 
@@ -119,24 +252,35 @@ impl Stages<'_> {
         }
     }
 
-    fn learned(
+    /// What of the configuration every trained policy depends on.
+    fn making(&self) -> impl Serialize + use<'_> {
+        let model = &self.config.model;
+        let saved = (model.save_dtype, &model.max_shard_size);
+        (saved, self.config.precision, self.form(), self.batch())
+    }
+
+    fn reinforced(
         &self,
         name: &str,
         policy: &PolicyConfig,
+        (rl, train): (&RlConfig, &TrainConfig),
         from: &Ingredients<'_>,
         closed_form: Option<&ClosedFormConfig>,
     ) -> Result<Artifact, Stopped> {
         let (config, source) = (self.config, &policy.source);
-        let reward = from.reward(&source.reward);
-        let held_out = source.held_out_reward.as_deref();
-        let held_out = held_out.and_then(|name| from.reward(name));
+        let reward = from.reward(source.reward.as_deref());
+        let held_out = from.reward(source.held_out_reward.as_deref());
         let mut inputs = vec![from.initial, from.sft, from.data];
         inputs.extend(reward);
         inputs.extend(held_out);
-        let saved = (config.model.save_dtype, &config.model.max_shard_size);
-        let key = (policy, closed_form, &config.sample, saved);
-        let key = (key, config.precision, self.form(), self.batch());
-        let Method::Rl(rl) = &policy.method;
+        let key = (
+            rl,
+            train,
+            source,
+            closed_form,
+            &config.sample,
+            self.making(),
+        );
         self.steps.stage(self.run, name, &key, &inputs, |ctx| {
             let load = |model: &Artifact| {
                 RewardModel::load(model.path(), &self.reading(from.initial), self.placement)
@@ -148,23 +292,21 @@ impl Stages<'_> {
             let reward = match (&scorer, closed_form) {
                 (Some(scorer), _) => Reward::Answers(scorer),
                 (None, Some(form)) => self.log_ratio_reward(form, from)?,
-                (None, None) => {
-                    return Err(Error::Usage(format!("{} is no reward", source.reward)));
-                }
+                (None, None) => return Err(Error::Usage(format!("`{name}` has no reward"))),
             };
             let inputs = RlInputs {
                 policy: from.sft.path(),
                 policy_name: from.sft.name(),
                 reference: match source.reference {
-                    ReferencePolicy::Sft => from.sft.path(),
-                    ReferencePolicy::Initial => from.initial.path(),
+                    Some(ReferencePolicy::Initial) => from.initial.path(),
+                    Some(ReferencePolicy::Sft) | None => from.sft.path(),
                 },
-                prompts: &from.data.file("reward.jsonl"),
+                prompts: &from.data.file(PROMPTS),
                 form: self.form(),
                 reward,
                 held_out: watched.as_ref().map(|model| model as &dyn Scorer),
             };
-            let (train, sample, save) = (&policy.train, &config.sample, config.model.save());
+            let (sample, save) = (&config.sample, config.model.save());
             rl::run(rl, train, sample, &inputs, self.placement, save, ctx)?;
             Ok::<(), Error>(())
         })
@@ -188,17 +330,88 @@ impl Stages<'_> {
         })
     }
 
+    /// From stored answers, and their scores or demonstrations.
+    fn learned_offline(
+        &self,
+        name: &str,
+        (config, train): (&OfflineConfig, &TrainConfig),
+        from: &Ingredients<'_>,
+        answers: &Artifact,
+        guide: &Artifact,
+    ) -> Result<Artifact, Stopped> {
+        let key = (config, train, self.making());
+        let inputs = [from.sft, answers, guide];
+        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
+            let guide = match config.objective {
+                offline::Method::Spin { .. } => guide.file(PROMPTS),
+                _ => guide.file(score::SCORES),
+            };
+            let inputs = OfflineInputs {
+                model: from.sft.path(),
+                model_name: from.sft.name(),
+                form: self.form(),
+                samples: &answers.file(sample::SAMPLES),
+                guide: &guide,
+            };
+            let save = self.config.model.save();
+            offline::run(config, train, &inputs, self.placement, save, ctx)
+        })
+    }
+
+    fn extrapolated(
+        &self,
+        name: &str,
+        config: &ExtrapolateConfig,
+        from: &Ingredients<'_>,
+    ) -> Result<Artifact, Stopped> {
+        let key = (config, self.making());
+        let inputs = [from.sft, from.initial];
+        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
+            let (policy, initial) = (from.sft.path(), from.initial.path());
+            let save = self.config.model.save();
+            extrapolate::run(config, policy, initial, self.form(), save, ctx)
+        })
+    }
+
+    /// Answers of the fine-tuned policy, drawn as `sampler` says.
+    fn drawn_otherwise(
+        &self,
+        name: &str,
+        sampler: &SamplerConfig,
+        from: &Ingredients<'_>,
+        prompts: &Path,
+        count: usize,
+    ) -> Result<Artifact, Stopped> {
+        let config = SampleConfig {
+            temperature: sampler.temperature,
+            ..self.config.sample.clone()
+        };
+        let (precision, form) = (self.config.precision, self.form());
+        let key = (&config, sampler, count, precision, form);
+        let inputs = [from.sft, from.initial, from.data];
+        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
+            let away = (from.initial.path(), sampler.strength);
+            let inputs = SampleInputs {
+                model: from.sft.path(),
+                away_from: (sampler.strength != 0.0).then_some(away),
+                prompts,
+                num_generations: count,
+                form,
+            };
+            sample::run(&config, &inputs, &[], self.placement, ctx)
+        })
+    }
+
     /// `log pi − log pi_SFT` of a policy's own answers, in nats: its mean estimates `KL(pi ‖ pi_SFT)`.
     fn log_ratio(
         &self,
         name: &str,
-        policy: &Artifact,
         sft: &Artifact,
         answers: &Artifact,
     ) -> Result<Artifact, Stopped> {
         let (batch, form) = (self.batch(), self.form());
         let key = (batch, self.config.precision, form);
-        let inputs = [policy, sft, answers];
+        let inputs = [sft, answers];
         self.steps.stage(self.run, name, &key, &inputs, |ctx| {
             let (samples, reference) = (answers.file(sample::SAMPLES), sft.path());
             let plain = ClosedFormConfig::plain();
@@ -211,6 +424,13 @@ impl Stages<'_> {
                 self.placement,
                 ctx,
             )
+        })
+    }
+
+    /// The same where the answers themselves hold both.
+    fn sampler_log_ratio(&self, name: &str, answers: &Artifact) -> Result<Artifact, Stopped> {
+        self.steps.stage(self.run, name, &(), &[answers], |ctx| {
+            sample::log_ratios(&answers.file(sample::SAMPLES), score::SCORES, ctx)
         })
     }
 }

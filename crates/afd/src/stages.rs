@@ -268,12 +268,12 @@ impl Stages<'_> {
         reward_model: &Artifact,
         samples: &Artifact,
     ) -> Result<Artifact, Stopped> {
-        let (name, mut inputs) = (format!("scores/{name}"), vec![reward_model, samples]);
+        let mut inputs = vec![reward_model, samples];
         if self.config.reward.0.architecture == Architecture::EmbeddingMlp {
             inputs.push(initial);
         }
         let key = (self.batch(), self.config.precision, self.form());
-        self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
+        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
             let samples = samples.file(sample::SAMPLES);
             let options = self.reading(initial);
             score::run(reward_model.path(), &samples, &options, self.placement, ctx)
@@ -303,9 +303,9 @@ impl Stages<'_> {
         {
             inputs.push(sft);
         }
-        let (name, batch) = (format!("scores/{name}"), self.batch());
+        let batch = self.batch();
         let key = (variant, batch, self.config.precision, self.form());
-        self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
+        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
             let samples = samples.file(sample::SAMPLES);
             let references: Vec<&Path> = references.iter().map(PathBuf::as_path).collect();
             let form = self.form();

@@ -46,7 +46,7 @@ pub(crate) fn names(config: &Config) -> Vec<String> {
     names.extend(group("scores", &mut ranked.chain(closed_forms)));
     names.extend(group("diagnostics", &mut rewards.iter().copied()));
     names.push("policy/best-of-n".to_owned());
-    names.extend(config.policies.iter().flat_map(policies::stage_names));
+    names.extend(policies::stage_names(config));
     names.push("eval".to_owned());
     names
 }

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::models::{self, Located, Models};
 pub(crate) use layers::{Layers, Overrides};
-pub(crate) use policies::{Method, PolicyConfig, ReferencePolicy};
+pub(crate) use policies::{Method, PolicyConfig, ReferencePolicy, SamplerConfig};
 pub(crate) use problem::ConfigError;
 pub(crate) use recipe::Recipe;
 use sections::Sections;
@@ -55,7 +55,7 @@ pub(crate) struct Config {
     pub(crate) reward: (RewardConfig, TrainConfig),
     pub(crate) closed_form: ClosedForms,
     pub(crate) best_of_n: BestOfNConfig,
-    /// In the order of the file.
+    /// By name.
     pub(crate) policies: Vec<PolicyConfig>,
     pub(crate) eval: EvalConfig,
     pub(crate) golden: GoldenConfig,
@@ -153,6 +153,8 @@ pub(crate) struct Generations {
     pub(crate) test_num_generations: usize,
     /// Answers per test prompt of each policy made from it.
     pub(crate) policy_num_generations: usize,
+    /// Answers of the fine-tuned policy per reward-model prompt that policies learn from.
+    pub(crate) stored_num_generations: usize,
 }
 
 /// The `[closed_form]` table.

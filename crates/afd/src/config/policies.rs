@@ -1,6 +1,6 @@
 //! Policies to be made from the fine-tuned one: `[policies.NAME]`, each laid over `[policy]`.
 
-use afd_policy::RlConfig;
+use afd_policy::{ExtrapolateConfig, OfflineConfig, RlConfig, offline};
 use afd_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
@@ -18,21 +18,23 @@ pub(crate) struct PolicyConfig {
     pub(crate) name: String,
     pub(crate) source: PolicySource,
     pub(crate) method: Method,
-    pub(crate) train: TrainConfig,
 }
 
-/// What a policy is made from, whatever the method.
+/// What a policy is made from. Methods that learn nothing, or not by rewards, leave out what they do not
+/// need.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PolicySource {
     /// How.
     method: MethodName,
     /// What it is paid by: the name of a reward model, `closed-form` or one of its variants.
-    pub(crate) reward: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reward: Option<String>,
     /// A reward model that is watched and not learned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) held_out_reward: Option<String>,
-    /// What the KL term holds it to.
-    pub(crate) reference: ReferencePolicy,
+    /// What the KL term of `rl` holds it to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reference: Option<ReferencePolicy>,
 }
 
 /// The policies that one may be held to.
@@ -49,50 +51,112 @@ pub(crate) enum ReferencePolicy {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum MethodName {
-    /// From its own answers.
+    /// From its own answers, drawn as it learns.
     Rl,
+    /// From stored answers of the fine-tuned policy.
+    Offline,
+    /// By going on in weights along the way from the initial policy.
+    Weights,
+    /// The fine-tuned policy, drawn from otherwise.
+    Sampler,
 }
 
 /// How a policy is made, with the keys of that method.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Method {
-    /// From its own answers.
-    Rl(Box<RlConfig>),
+    Rl(Box<RlConfig>, TrainConfig),
+    Offline(OfflineConfig, TrainConfig),
+    Weights(ExtrapolateConfig),
+    Sampler(SamplerConfig),
+}
+
+/// How the fine-tuned policy is drawn from, where not as it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SamplerConfig {
+    /// Logits are divided by it; 1 leaves them. Below 1 the policy is sharpened, and nothing else.
+    pub(crate) temperature: f64,
+    /// How many times its log-ratio to the initial policy is added to its log-probabilities, token by
+    /// token; 0 leaves them.
+    pub(crate) strength: f64,
 }
 
 impl PolicyConfig {
+    /// How it is trained, if it is.
+    pub(crate) fn train(&self) -> Option<&TrainConfig> {
+        match &self.method {
+            Method::Rl(_, train) | Method::Offline(_, train) => Some(train),
+            Method::Weights(_) | Method::Sampler(_) => None,
+        }
+    }
+
+    /// Whether it learns from stored answers and what a reward says of them.
+    pub(crate) fn reads_stored_scores(&self) -> bool {
+        match &self.method {
+            Method::Offline(config, _) => !matches!(config.objective, offline::Method::Spin { .. }),
+            _ => false,
+        }
+    }
+
     /// Every value out of range: the key, and what it must be.
     pub(super) fn problems(&self) -> Vec<(&'static str, &'static str)> {
+        let finite = |key, value: f64| (!value.is_finite()).then_some((key, "a number"));
         let own = match &self.method {
-            Method::Rl(config) => config.problems(),
+            Method::Rl(config, _) => config.problems(),
+            Method::Offline(config, _) => config.problems(),
+            Method::Weights(config) => finite("strength", config.strength).into_iter().collect(),
+            Method::Sampler(config) => {
+                let cold = !(config.temperature > 0.0 && config.temperature.is_finite());
+                let cold = cold.then_some(("temperature", "above 0"));
+                cold.into_iter()
+                    .chain(finite("strength", config.strength))
+                    .collect()
+            }
         };
-        own.into_iter().chain(self.train.problems()).collect()
+        let train = self.train().into_iter().flat_map(TrainConfig::problems);
+        let paid = matches!(self.method, Method::Rl(..)) || self.reads_stored_scores();
+        let missing = (paid && self.source.reward.is_none())
+            .then_some(("reward", "given, for the method learns from one"));
+        let held = matches!(self.method, Method::Rl(..)) && self.source.reference.is_none();
+        let unheld = held.then_some(("reference", "\"sft\" or \"initial\""));
+        own.into_iter()
+            .chain(train)
+            .chain(missing)
+            .chain(unheld)
+            .collect()
     }
 }
 
-/// Reads all of them, in the order of the file.
+/// Reads all of them, by name.
 pub(super) fn read(sections: &mut Sections<'_>) -> Option<Vec<PolicyConfig>> {
     let tables = sections.named(POLICIES, COMMON);
     sections.know::<PolicySource>(COMMON);
     sections.know::<RlConfig>(COMMON);
+    sections.know::<OfflineConfig>(COMMON);
     sections.know::<TrainConfig>(COMMON);
     let each: Vec<_> = tables
         .into_iter()
         .map(|(name, table)| {
             let section = format!("{POLICIES}.{name}");
-            let train = sections.read_from::<TrainConfig>(&section, &table);
-            let source = sections.read_from::<PolicySource>(&section, &table);
-            let method = match source.as_ref()?.method {
-                MethodName::Rl => sections
-                    .read_from::<RlConfig>(&section, &table)
-                    .map(|config| Method::Rl(Box::new(config))),
+            let source = sections.read_from::<PolicySource>(&section, &table)?;
+            let method = match source.method {
+                MethodName::Rl => {
+                    let config = sections.read_from(&section, &table);
+                    let train = sections.read_from(&section, &table);
+                    Method::Rl(Box::new(config?), train?)
+                }
+                MethodName::Offline => {
+                    let config = sections.read_from(&section, &table);
+                    let train = sections.read_from(&section, &table);
+                    Method::Offline(config?, train?)
+                }
+                MethodName::Weights => Method::Weights(sections.read_from(&section, &table)?),
+                MethodName::Sampler => Method::Sampler(sections.read_from(&section, &table)?),
             };
             Some(PolicyConfig {
                 name,
-                source: source?,
-                method: method?,
-                train: train?,
+                source,
+                method,
             })
         })
         .collect();

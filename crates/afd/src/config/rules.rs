@@ -143,10 +143,13 @@ impl Config {
             let summed = |variant: &ClosedFormConfig| {
                 variant.reduction != Reduction::Mean && variant.references.len() == 1
             };
+            let known = |reward: &str| {
+                rewards.contains(&reward)
+                    || reward == afd_eval::CLOSED_FORM
+                    || closed_forms.get(reward).is_some_and(summed)
+            };
             rules.require(
-                rewards.contains(&source.reward.as_str())
-                    || source.reward == afd_eval::CLOSED_FORM
-                    || closed_forms.get(&source.reward).is_some_and(summed),
+                source.reward.as_deref().is_none_or(known),
                 &format!("{key}.reward"),
                 &format!(
                     "must be one of {}, \"closed-form\", or a variant of it with one reference and no mean",
@@ -154,17 +157,20 @@ impl Config {
                 ),
             );
             let held_out = source.held_out_reward.as_deref();
+            let other =
+                |name: &str| rewards.contains(&name) && source.reward.as_deref() != Some(name);
             rules.require(
-                held_out.is_none_or(|name| rewards.contains(&name) && name != source.reward),
+                held_out.is_none_or(other),
                 &format!("{key}.held_out_reward"),
                 &format!("must be another of {}", rewards.join(", ")),
             );
-            let Method::Rl(rl) = &policy.method;
-            rules.require(
-                rl.guards.held_out_patience.is_none() || held_out.is_some(),
-                &format!("{key}.guards.held_out_patience"),
-                "needs held_out_reward",
-            );
+            if let Method::Rl(rl, _) = &policy.method {
+                rules.require(
+                    rl.guards.held_out_patience.is_none() || held_out.is_some(),
+                    &format!("{key}.guards.held_out_patience"),
+                    "needs held_out_reward",
+                );
+            }
         }
     }
 
@@ -293,6 +299,7 @@ impl Config {
             ("init_num_generations", counts.init_num_generations),
             ("test_num_generations", counts.test_num_generations),
             ("policy_num_generations", counts.policy_num_generations),
+            ("stored_num_generations", counts.stored_num_generations),
             ("generation_batch_size", self.sample.generation_batch_size),
         ] {
             rules.require(value > 0, &format!("sample.{key}"), "must be 1 or more");

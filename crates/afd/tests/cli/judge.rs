@@ -25,6 +25,7 @@ save_steps = 2
 max_completion_length = 12
 test_num_generations = 3
 policy_num_generations = 2
+stored_num_generations = 3
 
 [reward]
 eval_fraction = 0.3

@@ -33,6 +33,7 @@ max_completion_length = 16
 init_num_generations = 2
 test_num_generations = 3
 policy_num_generations = 2
+stored_num_generations = 3
 
 [reward]
 eval_fraction = 0.3
