@@ -12,6 +12,7 @@ mod hub;
 mod judge;
 mod model_faults;
 mod pipeline;
+mod policies;
 mod resume;
 mod rewards;
 mod rows;

@@ -46,6 +46,13 @@ save_steps = 2
 [best_of_n]
 n = 2
 
+[policy]
+num_generations = 2
+per_device_train_batch_size = 4
+max_steps = 3
+save_steps = 1
+log_completions_steps = 2
+
 [eval]
 n = [1, 2, 3]
 bootstrap_resamples = 200

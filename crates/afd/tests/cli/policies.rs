@@ -1,0 +1,243 @@
+//! Policies made from the fine-tuned one: every method on one axis, kills, and what is refused.
+
+use std::{fs, process::Stdio, thread::sleep, time::Duration};
+
+use serde_json::Value;
+
+use crate::util::{Ends, Run};
+
+/// Every method once.
+const EVERY: &str = r#"
+[policies.rloo]
+method = "rl"
+[policies.grpo]
+method = "rl"
+advantage = "group_std"
+loss_type = "grpo"
+kl_placement = "loss"
+kl_estimator = "k3"
+epsilon = 0.2
+num_iterations = 2
+held_out_reward = "init-demo"
+guards = { max_kl = 100.0, held_out_patience = 5 }
+[policies.ppo]
+method = "rl"
+advantage = "gae"
+reference = "initial"
+whiten_advantages = true
+value = { learning_rate = 1e-3, gamma = 1.0, lam = 0.95, cliprange_value = 0.2, warmup_batches = 1 }
+[policies.dense-path]
+method = "rl"
+reward = "closed-form"
+advantage = "reward_to_go"
+[policies.adapted]
+method = "rl"
+lora = { r = 4, lora_alpha = 8, lora_dropout = 0.0, target_modules = "all-linear" }
+[policies.distil]
+method = "offline"
+objective = { method = "distil", n = 2 }
+[policies.dpo]
+method = "offline"
+reward = "closed-form"
+objective = { method = "dpo", beta = 0.1, label_smoothing = 0.0, labels = "sampled" }
+[policies.kto]
+method = "offline"
+objective = { method = "kto", beta = 0.1, desirable_weight = 1.0, undesirable_weight = 1.0 }
+[policies.spin]
+method = "offline"
+objective = { method = "spin", beta = 0.1 }
+[policies.weights]
+method = "weights"
+strength = 0.5
+[policies.sharp]
+method = "sampler"
+temperature = 0.7
+strength = 0.0
+[policies.logits]
+method = "sampler"
+temperature = 1.0
+strength = 0.5
+"#;
+
+/// The rows of `eval/summary.json` that are policies with a name.
+fn rows(run: &Run) -> Vec<Value> {
+    let summary: Value = serde_json::from_str(&run.summary()).unwrap();
+    let rows = summary["rows"].as_array().unwrap().iter();
+    rows.filter(|row| row["policy"] == "trained")
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn every_method_ends_on_one_axis() {
+    let run = Run::new(EVERY);
+    let told = run.pipeline(&[]).succeeds();
+    let rows = rows(&run);
+    assert_eq!(rows.len(), 12, "{rows:?}");
+    for row in &rows {
+        let name = row["name"].as_str().unwrap();
+        assert!(told.stdout.contains(name), "{}", told.stdout);
+        for figure in ["golden_mean", "kl_nats", "kl_se"] {
+            assert!(row[figure].is_f64(), "{name}: {row}");
+        }
+        // What draws from the fine-tuned policy otherwise has no weights of its own.
+        let made = run
+            .file(&format!("policy/{name}/model.safetensors"))
+            .is_file();
+        assert_eq!(made, !["sharp", "logits"].contains(&name), "{name}");
+    }
+    // The policy of adapters is written whole, and beside it what was trained.
+    assert!(
+        run.file("policy/adapted/adapter/adapter_model.safetensors")
+            .is_file()
+    );
+    assert!(run.file("policy/rloo/completions/step-1.jsonl").is_file());
+    let metrics = fs::read_to_string(run.file("policy/grpo/metrics.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+    for name in [
+        "objective/kl",
+        "objective/entropy",
+        "objective/scores",
+        "objective/held_out_scores",
+        "policy/approxkl_avg",
+        "policy/clipfrac_avg",
+        "val/ratio",
+        "val/eos_rate",
+        "completions/mean_length",
+    ] {
+        assert!(first[name].is_f64(), "{name}: {first}");
+    }
+    // Before the first step the policy is the reference, and sampling and training agree on it.
+    assert!(
+        first["objective/kl"].as_f64().unwrap().abs() < 1e-3,
+        "{first}"
+    );
+    assert!(first["sampling/logp_difference_max"].as_f64().unwrap() < 1e-4);
+    // Nothing changed: nothing is made again.
+    let again = run.pipeline(&[]).succeeds();
+    assert!(!again.stderr.contains(" done "), "{}", again.stderr);
+}
+
+#[test]
+fn a_killed_policy_goes_on_and_ends_with_the_same_bytes() {
+    let longer = r#"
+[policy]
+max_steps = 12
+[policies.ppo]
+method = "rl"
+advantage = "gae"
+num_iterations = 2
+epsilon = 0.2
+kl_target = 0.5
+kl_horizon = 100.0
+value = { learning_rate = 1e-3, gamma = 1.0, lam = 0.95, warmup_batches = 1 }
+"#;
+    let whole = Run::new(longer);
+    whole.pipeline(&["--until", "policy/ppo"]).succeeds();
+    let run = Run::new(longer);
+    let mut resumed = false;
+    for step in [4, 8] {
+        let mut call = run.pipeline(&["--until", "policy/ppo"]);
+        let log = fs::File::create(run.path("log")).unwrap();
+        let mut child = call.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let moment = run.file(&format!(".scratch/policy__ppo/checkpoint-{step}"));
+        while !moment.exists() && child.try_wait().unwrap().is_none() {
+            sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let log = fs::read_to_string(run.path("log")).unwrap();
+        resumed |= log.contains("policy/ppo") && log.contains("resumed");
+    }
+    let last = run.pipeline(&["--until", "policy/ppo"]).succeeds();
+    resumed |= last.stderr.contains("resumed");
+    assert!(resumed, "no kill came at a checkpoint");
+    for file in ["model.safetensors", "summary.json", "metrics.jsonl"] {
+        let path = format!("policy/ppo/{file}");
+        let (found, expected) = (run.file(&path), whole.file(&path));
+        assert!(
+            fs::read(found).unwrap() == fs::read(expected).unwrap(),
+            "{file} differs"
+        );
+    }
+}
+
+#[test]
+fn a_guard_stops_with_figures_and_leaves_the_last_good_policy() {
+    let run = Run::new(
+        r#"
+[policy]
+learning_rate = 3e-3
+max_steps = 30
+beta = 0.0
+[policies.hasty]
+method = "rl"
+reward = "closed-form"
+guards = { max_kl = 0.5 }
+"#,
+    );
+    run.pipeline(&["--until", "policy/hasty"]).succeeds();
+    let text = fs::read_to_string(run.file("policy/hasty/summary.json")).unwrap();
+    let summary: Value = serde_json::from_str(&text).unwrap();
+    let stopped = summary["stopped"].as_str().unwrap();
+    assert!(stopped.contains("above guards.max_kl = 0.5"), "{summary}");
+    let (kept, steps) = (&summary["policy_of_step"], &summary["steps"]);
+    assert!(
+        kept.as_u64() < steps.as_u64() && steps.as_u64() < Some(30),
+        "{summary}"
+    );
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_told_with_their_keys() {
+    let refused = |extra: &str, parts: &[&str]| {
+        Run::new(extra).pipeline(&[]).fails(2, parts);
+    };
+    refused(
+        r#"
+[policies.rloo]
+method = "rl"
+bta = 0.1
+num_generations = 1
+kl_placement = "loss"
+[policies.init-sft]
+method = "sampler"
+temperature = -1.0
+strength = 0.0
+[policies.dpo]
+method = "offline"
+reward = "nobody"
+objective = { method = "dpo", beta = 0.1, label_smoothing = 0.7, labels = "sampled" }
+"#,
+        &["`policies.rloo.bta` is not known; did you mean `beta`?"],
+    );
+    refused(
+        r#"
+[policies.rloo]
+method = "rl"
+num_generations = 1
+kl_placement = "loss"
+[policies.init-sft]
+method = "sampler"
+temperature = -1.0
+strength = 0.0
+[policies.dpo]
+method = "offline"
+reward = "nobody"
+objective = { method = "dpo", beta = 0.1, label_smoothing = 0.7, labels = "sampled" }
+"#,
+        &[
+            "`policies.rloo.num_generations` must be 2 or more",
+            "`policies.rloo.kl_estimator` must be \"k2\" or \"k3\" in the loss",
+            "`policies.init-sft` must have a name of its own",
+            "`policies.init-sft.temperature` must be above 0",
+            "`policies.dpo.objective.label_smoothing` must be in [0, 0.5)",
+            "`policies.dpo.reward` must be one of init-sft",
+        ],
+    );
+    let run = Run::new(
+        "[policies.rloo]\nmethod = \"rl\"\nper_device_train_batch_size = 999\nnum_generations = 3\n",
+    );
+    run.pipeline(&["--until", "policy/rloo"])
+        .fails(1, &["a batch of 999 answers", "prompts"]);
+}
