@@ -5,8 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use afd_policy::{SampleInputs, sample};
+use afd_policy::{SampleConfig, SampleInputs, sample};
 use afd_stage::Artifact;
+use serde::Serialize;
 
 use crate::{
     error::Error,
@@ -25,10 +26,9 @@ impl Stages<'_> {
         prompts: &Path,
         count: usize,
     ) -> Result<Artifact, Stopped> {
-        let (sample, run) = (&self.config.sample, self.run);
+        let sample = &self.config.sample;
         let which = prompts.file_name().map(|name| name.to_string_lossy());
         let key = (sample, count, which, self.config.precision, self.form());
-        let from = [policy, data];
         let inputs = SampleInputs {
             model: policy.path(),
             away_from: None,
@@ -36,24 +36,38 @@ impl Stages<'_> {
             num_generations: count,
             form: self.form(),
         };
+        self.drawn(name, sample, &inputs, &key, &[policy, data])
+    }
+
+    /// The answers that `inputs` asks for, drawn as `sample` says; `key` and `from` are all they depend
+    /// on.
+    pub(crate) fn drawn<K: Serialize>(
+        &self,
+        name: &str,
+        sample: &SampleConfig,
+        inputs: &SampleInputs<'_>,
+        key: &K,
+        from: &[&Artifact],
+    ) -> Result<Artifact, Stopped> {
+        let run = self.run;
         let wanted = self.steps.reach(name)?;
         if let Some(shard) = self.shard.filter(|_| wanted) {
             let part = (shard, run.stage_seed(name));
             let name = format!("shards/{name}/{shard}");
-            return self.steps.make(run, &name, &key, &from, |ctx| {
-                sample::run_shard(sample, &inputs, part, self.placement, ctx)
+            return self.steps.make(run, &name, key, from, |ctx| {
+                sample::run_shard(sample, inputs, part, self.placement, ctx)
             });
         }
-        self.steps.make(run, name, &key, &from, |ctx| {
+        self.steps.make(run, name, key, from, |ctx| {
             let mut shards = Vec::new();
             for shard in shards_of(name, run.path())? {
-                match run.find(&shard, FORMAT, &key, &from)? {
+                match run.find(&shard, FORMAT, key, from)? {
                     Some(drawn) => shards.push(drawn.file(sample::BATCHES)),
                     None if run.is_forced(name) || run.is_forced(&shard) => (),
                     None => return Err(other(&shard, run.path())),
                 }
             }
-            Ok::<(), Error>(sample::run(sample, &inputs, &shards, self.placement, ctx)?)
+            Ok::<(), Error>(sample::run(sample, inputs, &shards, self.placement, ctx)?)
         })
     }
 }

@@ -98,7 +98,8 @@ pub(crate) fn stage_names(config: &Config) -> Vec<String> {
         let [making, samples, kl, proxy] = names_of(policy);
         let makes = !matches!(policy.method, Method::Sampler(_));
         let paid = policy.source.reward.as_deref();
-        let has_proxy = paid.is_some_and(|name| config.pairs.names().contains(&name));
+        let learned = matches!(policy.method, Method::Rl(..)) || policy.reads_stored_scores();
+        let has_proxy = learned && paid.is_some_and(|name| config.pairs.names().contains(&name));
         names.extend(makes.then_some(making));
         names.extend([samples, kl]);
         names.extend(has_proxy.then_some(proxy));
@@ -188,6 +189,7 @@ impl Stages<'_> {
         let [making, samples, kl, proxy] = names_of(policy);
         let paid = policy.source.reward.as_deref();
         let reward = from.reward(paid);
+        let watched = policy.source.held_out_reward.as_deref();
         let closed_form = paid.and_then(|name| self.closed_form_named(name));
         let count = self.config.generations.policy_num_generations;
         let draw =
@@ -198,6 +200,9 @@ impl Stages<'_> {
             }
             Method::Weights(config) => draw(&self.extrapolated(&making, config, from)?)?,
             Method::Rl(..) if reward.is_none() && closed_form.is_none() => return Ok(None),
+            Method::Rl(..) if watched.is_some() && from.reward(watched).is_none() => {
+                return Ok(None);
+            }
             Method::Rl(rl, train) => {
                 let how = (rl.as_ref(), train);
                 draw(&self.reinforced(&making, policy, how, from, closed_form.as_ref())?)?
@@ -225,7 +230,9 @@ impl Stages<'_> {
             Method::Sampler(_) => self.sampler_log_ratio(&kl, &answers)?,
             _ => self.log_ratio(&kl, from.sft, &answers)?,
         };
-        let proxy = match (reward, paid) {
+        // Of others the reward is what a table they stand on says for all, not what they learned from.
+        let learned = matches!(policy.method, Method::Rl(..)) || policy.reads_stored_scores();
+        let proxy = match (reward.filter(|_| learned), paid) {
             (Some(model), Some(name)) => {
                 let scores = self.scores(&proxy, from.initial, model, &answers)?;
                 Some((name.to_owned(), scores))
@@ -386,20 +393,22 @@ impl Stages<'_> {
             temperature: sampler.temperature,
             ..self.config.sample.clone()
         };
-        let (precision, form) = (self.config.precision, self.form());
-        let key = (&config, sampler, count, precision, form);
-        let inputs = [from.sft, from.initial, from.data];
-        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
-            let away = (from.initial.path(), sampler.strength);
-            let inputs = SampleInputs {
-                model: from.sft.path(),
-                away_from: (sampler.strength != 0.0).then_some(away),
-                prompts,
-                num_generations: count,
-                form,
-            };
-            sample::run(&config, &inputs, &[], self.placement, ctx)
-        })
+        let key = (&config, sampler, count, self.config.precision, self.form());
+        let away = (from.initial.path(), sampler.strength);
+        let inputs = SampleInputs {
+            model: from.sft.path(),
+            away_from: (sampler.strength != 0.0).then_some(away),
+            prompts,
+            num_generations: count,
+            form: self.form(),
+        };
+        self.drawn(
+            name,
+            &config,
+            &inputs,
+            &key,
+            &[from.sft, from.initial, from.data],
+        )
     }
 
     /// `log pi − log pi_SFT` of a policy's own answers, in nats: its mean estimates `KL(pi ‖ pi_SFT)`.

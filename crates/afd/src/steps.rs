@@ -112,11 +112,21 @@ impl Steps {
             .until
             .as_deref()
             .is_some_and(|until| covers(until, name));
-        if self.reached.get() && !wanted {
+        if self.reached.get() && !wanted && !self.has_wanted_after(name) {
             return Err(Stopped::AsAsked);
         }
         self.reached.set(self.reached.get() || wanted);
         Ok(wanted)
+    }
+
+    /// Whether one of the stages to stop at comes after `name`: the stages of a group need not follow
+    /// each other.
+    fn has_wanted_after(&self, name: &str) -> bool {
+        let names = names(&self.config);
+        let later = names.iter().skip_while(|known| *known != name);
+        self.until
+            .as_deref()
+            .is_some_and(|until| later.into_iter().any(|later| covers(until, later)))
     }
 
     /// [`RunDir::stage`], unless the last wanted stage lies behind.

@@ -1,6 +1,6 @@
 //! Updates from answers that were drawn: right in expectation, and near the end within a budget.
 
-use afd_exact::{Policy, divergence::kl, estimator, optimum::kl_optimum};
+use afd_exact::{Policy, credit::to_go_gradient, divergence::kl, estimator, optimum::kl_optimum};
 use afd_policy::rl::{
     ImportanceLevel, RlConfig, ValueConfig,
     advantage::{Advantage, advantages},
@@ -76,7 +76,6 @@ fn gradient<'a>(batch: &'a Batch, config: &'a RlConfig) -> PolicyGradient<'a> {
         config,
         beta: config.beta,
         max_completion_length: 3,
-        seed: 0,
     }
 }
 
@@ -139,15 +138,78 @@ fn sampled_gradients_are_the_expected_ones() {
             .collect();
         for (at, expected) in expected.iter().enumerate() {
             let column: Vec<f64> = draws.iter().map(|draw| draw[at]).collect();
-            let mean = column.iter().sum::<f64>() / column.len() as f64;
-            let square: f64 = column.iter().map(|v| (v - mean).powi(2)).sum();
-            let error = (square / 399.0 / 400.0).sqrt();
-            let off = (mean - expected).abs();
-            assert!(
-                off < 4.5 * error + 1e-6,
-                "{advantage:?} at {at}: {mean} {expected} {error}"
-            );
+            assert_near(&column, *expected, &format!("{advantage:?} at {at}"));
         }
+    }
+}
+
+/// The same of rewards of tokens: what is still to come has the gradient of `credit::to_go_gradient`, by
+/// groups and by a value model that knows nothing yet.
+#[test]
+fn sampled_gradients_of_rewards_of_tokens_are_the_expected_ones() {
+    let world = World::new(1);
+    let policy = Policy::random(&world.space, 0.7, 5);
+    let table = Table::new(&policy).train();
+    let reference = world.start().policy(&world.space).token_log_probs();
+    let own = policy.token_log_probs();
+    let kl = |step: usize| BETA * (own[step] - reference[step]);
+    let ends = world.ends();
+    for advantage in [Advantage::RewardToGo, Advantage::Gae] {
+        let config = RlConfig {
+            advantage,
+            value: (advantage == Advantage::Gae).then(|| value(1.0)),
+            ..rloo(BETA)
+        };
+        // Values of 0 by state; none where answers are compared.
+        let values = match advantage {
+            Advantage::Gae => vec![0.0; world.space.states().len()],
+            _ => Vec::new(),
+        };
+        let paid: Vec<f64> = (0..own.len())
+            .map(|step| {
+                let earned = match advantage {
+                    Advantage::RewardToGo => world.token_reward[step],
+                    _ => ends[step].map_or(0.0, |answer| world.reward[answer]),
+                };
+                earned - kl(step)
+            })
+            .collect();
+        let expected = to_go_gradient(&policy, &paid, 1.0);
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let draws: Vec<Vec<f64>> = (0..400)
+            .map(|_| {
+                let (batch, answers) = drawn(&world, &config, &policy, &values, &mut rng);
+                slope(&table, &world, &batch, &config, &answers)
+            })
+            .collect();
+        for (at, uphill) in expected.iter().enumerate() {
+            let column: Vec<f64> = draws.iter().map(|draw| draw[at]).collect();
+            assert_near(&column, -uphill, &format!("{advantage:?} at {at}"));
+        }
+    }
+}
+
+/// Asserts that a mean of independent draws lies within 4.5 standard errors of what it should be.
+fn assert_near(draws: &[f64], expected: f64, what: &str) {
+    let count = draws.len() as f64;
+    let mean = draws.iter().sum::<f64>() / count;
+    let square: f64 = draws.iter().map(|v| (v - mean).powi(2)).sum();
+    let error = (square / (count - 1.0) / count).sqrt();
+    let off = (mean - expected).abs();
+    assert!(
+        off < 4.5 * error + 1e-6,
+        "{what}: {mean} {expected} {error}"
+    );
+}
+
+/// A value model's settings.
+fn value(lam: f64) -> ValueConfig {
+    ValueConfig {
+        learning_rate: 1e-3,
+        gamma: 1.0,
+        lam,
+        cliprange_value: None,
+        warmup_batches: 0,
     }
 }
 
@@ -203,13 +265,7 @@ const BATCHES: u64 = 500;
 fn each_method_comes_near_its_optimum_within_a_budget() {
     let gae = RlConfig {
         advantage: Advantage::Gae,
-        value: Some(ValueConfig {
-            learning_rate: 1e-3,
-            gamma: 1.0,
-            lam: 0.95,
-            cliprange_value: None,
-            warmup_batches: 0,
-        }),
+        value: Some(value(0.95)),
         ..rloo(BETA)
     };
     let in_loss = RlConfig {

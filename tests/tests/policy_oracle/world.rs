@@ -139,6 +139,17 @@ impl World {
         }
     }
 
+    /// The answer that each step ends, if it ends one.
+    pub(crate) fn ends(&self) -> Vec<Option<usize>> {
+        let mut ends = vec![None; self.token_reward.len()];
+        for answer in 0..self.rows.len() {
+            if let Some(&last) = self.space.steps(answer).last() {
+                ends[last] = Some(answer);
+            }
+        }
+        ends
+    }
+
     /// The policy that learning begins with, and is held to.
     pub(crate) fn start(&self) -> Table {
         Table::new(&Policy::random(

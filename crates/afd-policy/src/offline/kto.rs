@@ -107,7 +107,8 @@ impl Kto {
 impl Lengths for Kto {
     fn lengths(&self) -> Vec<usize> {
         let examples = self.examples.iter();
-        examples.map(|e| e.answer.row.ids.len()).collect()
+        let longest = |e: &Judged| e.answer.row.ids.len().max(e.mismatched.row.ids.len());
+        examples.map(longest).collect()
     }
 }
 

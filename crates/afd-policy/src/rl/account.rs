@@ -24,8 +24,6 @@ pub struct Account {
     pub token_entropy: f64,
     /// The reward, without the KL term and the penalty.
     pub score: f64,
-    /// Standard error of [`Self::score`].
-    pub score_error: f64,
     /// Tokens of an answer, the end token included.
     pub length: f64,
     /// Share of answers that ended by themselves.
@@ -62,7 +60,6 @@ impl Account {
             entropy,
             token_entropy: entropy / length,
             score: mean(&scores),
-            score_error: standard_error(&scores),
             length,
             eos_rate: of_rollouts(&|rollout| f64::from(u8::from(rollout.ended()))),
             repetition: of_rollouts(&|rollout| repetition(&rollout.sample.completion_ids)),
@@ -85,17 +82,6 @@ impl Account {
             ("sampling/logp_difference_max", self.gap),
         ]
     }
-}
-
-/// Standard deviation of the mean of values drawn independently; 0 of fewer than two.
-pub(crate) fn standard_error(values: &[f64]) -> f64 {
-    let count = values.len() as f64;
-    if count < 2.0 {
-        return 0.0;
-    }
-    let middle = mean(values);
-    let square: f64 = values.iter().map(|value| (value - middle).powi(2)).sum();
-    (square / (count - 1.0) / count).sqrt()
 }
 
 /// Share of an answer's three-token sequences that it has had before; 0 of a short one.
@@ -148,7 +134,6 @@ mod tests {
             entropy: 1.875,
             token_entropy: 0.9375,
             score: 3.0,
-            score_error: 1.0,
             length: 2.0,
             eos_rate: 0.5,
             repetition: 0.0,

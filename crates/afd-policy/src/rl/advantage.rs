@@ -136,14 +136,21 @@ pub fn gae(rewards: &[f64], values: &[f64], gamma: f64, lam: f64) -> (Vec<f64>, 
 }
 
 /// Shifts and scales all values together to mean 0 (where `shift`) and standard deviation 1, as PPO
-/// whitens.
-pub fn whiten(values: &mut [Vec<f64>], shift: bool) {
-    let count = values.iter().map(Vec::len).sum::<usize>() as f64;
+/// whitens. Those of an answer whose weight is 0 are changed like the others, and not counted.
+pub fn whiten(values: &mut [Vec<f64>], weights: &[f64], shift: bool) {
+    let kept = values
+        .iter()
+        .zip(weights)
+        .filter(|(_, weight)| **weight > 0.0);
+    let counted: Vec<f64> = kept
+        .flat_map(|(tokens, _)| tokens.iter().copied())
+        .collect();
+    let count = counted.len() as f64;
     if count < 2.0 {
         return;
     }
-    let mean = values.iter().flatten().sum::<f64>() / count;
-    let square: f64 = values.iter().flatten().map(|v| (v - mean).powi(2)).sum();
+    let mean = counted.iter().sum::<f64>() / count;
+    let square: f64 = counted.iter().map(|v| (v - mean).powi(2)).sum();
     let by = (square / (count - 1.0)).sqrt() + 1e-8;
     let kept = if shift { 0.0 } else { mean };
     for value in values.iter_mut().flatten() {
@@ -219,15 +226,19 @@ mod tests {
     #[test]
     fn whitening_leaves_mean_0_and_deviation_1() {
         let mut values = vec![vec![1.0, 2.0], vec![3.0]];
-        whiten(&mut values, true);
+        whiten(&mut values, &[1.0; 2], true);
         let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-6, "{a} {b}");
         for (found, expected) in values.concat().iter().zip([-1.0, 0.0, 1.0]) {
             close(*found, expected);
         }
         let mut values = vec![vec![2.0, 4.0], vec![6.0]];
-        whiten(&mut values, false);
+        whiten(&mut values, &[1.0; 2], false);
         for (found, expected) in values.concat().iter().zip([3.0, 4.0, 5.0]) {
             close(*found, expected);
         }
+        // What is left out sets no scale.
+        let mut values = vec![vec![1.0, 3.0], vec![100.0]];
+        whiten(&mut values, &[1.0, 0.0], true);
+        close(values[0][0], -std::f64::consts::FRAC_1_SQRT_2);
     }
 }

@@ -54,7 +54,8 @@ pub struct RlConfig {
     pub kl_horizon: Option<f64>,
     /// Taken off the reward of an answer that was cut by its length.
     pub missing_eos_penalty: f64,
-    /// Learn nothing from an answer that was cut by its length; its reward still counts in its group.
+    /// Learn nothing from an answer that was cut by its length; its reward still counts in its group. A
+    /// step in which all were is left out.
     pub mask_truncated_completions: bool,
     /// Divide the rewards of a batch's tokens by their standard deviation.
     pub whiten_rewards: bool,
@@ -74,7 +75,7 @@ pub struct RlConfig {
     pub lora: Option<LoraConfig>,
 }
 
-/// How the terms of tokens become a loss. Names as in TRL.
+/// How the terms of tokens become a loss. Names as in TRL, but for `sum`, which is its RLOO's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossType {
@@ -201,6 +202,11 @@ impl RlConfig {
                 "given with a beta above 0 to begin with",
             ),
             (
+                "lora.lora_dropout",
+                self.lora.as_ref().is_none_or(|lora| lora.lora_dropout == 0.0),
+                "0: with dropout the policy that learns is not the one that wrote the answers",
+            ),
+            (
                 "missing_eos_penalty",
                 self.missing_eos_penalty >= 0.0,
                 "0 or more",
@@ -219,6 +225,13 @@ impl RlConfig {
             (
                 "value.learning_rate",
                 self.value.as_ref().is_none_or(|v| positive(v.learning_rate)),
+                "above 0",
+            ),
+            (
+                "value.cliprange_value",
+                self.value
+                    .as_ref()
+                    .is_none_or(|v| v.cliprange_value.is_none_or(positive)),
                 "above 0",
             ),
             (

@@ -97,7 +97,6 @@ mod tests {
             entropy: 40.0,
             token_entropy: 1.0,
             score: 2.0,
-            score_error: 0.1,
             length: 40.0,
             eos_rate: 1.0,
             repetition: 0.1,

@@ -176,17 +176,19 @@ impl Training {
             config,
             beta: self.state.beta,
             max_completion_length: learner.sample.max_completion_length,
-            seed: learner.ctx.seed(),
         };
         let warmup = config
             .value
             .as_ref()
             .map_or(0, |value| value.warmup_batches);
         let first = self.state.step;
-        let (mut sums, mut grad_norm) = (Sums::default(), f64::NAN);
+        let (mut sums, mut value_sums) = (Sums::default(), Sums::default());
+        let mut grad_norm = f64::NAN;
         for micro_batches in &look.plan {
             let step = self.state.step;
-            if self.state.batch >= warmup {
+            // Where every answer of the step is left out there is no direction to take.
+            let counts = |&i: &usize| batch.weights[i] > 0.0;
+            if self.state.batch >= warmup && micro_batches.iter().flatten().any(counts) {
                 let stepped;
                 let rate = learner.rate(step);
                 (self.policy, stepped) = self.policy.step(&objective, micro_batches, rate, step)?;
@@ -194,7 +196,9 @@ impl Training {
                 grad_norm = stepped.grad_norm;
             }
             if let Some(value) = self.value {
-                self.value = Some(learner.fit_value(value, &batch, micro_batches, step)?);
+                let (value, fitted) = learner.fit_value(value, &batch, micro_batches, step)?;
+                value_sums.add(fitted);
+                self.value = Some(value);
             }
             self.state.step += 1;
             let read = micro_batches.iter().flatten();
@@ -205,9 +209,13 @@ impl Training {
             learner.ctx.progress(step, total, "step", &note);
         }
         if due(first, self.state.step, learner.train.logging_steps) {
-            log(learner, &self.state, &look, Some((&sums, grad_norm)))?;
+            let value_loss = value_sums.mean("loss");
+            let steps = (&sums, grad_norm, value_loss);
+            log(learner, &self.state, &look, Some(steps))?;
         }
-        if let (Some(target), Some(horizon)) = (config.kl_target, config.kl_horizon) {
+        if self.state.batch >= warmup
+            && let (Some(target), Some(horizon)) = (config.kl_target, config.kl_horizon)
+        {
             let (beta, answers) = (self.state.beta, learner.answers);
             self.state.beta = adapted(beta, account.kl, target, answers, horizon);
         }
@@ -221,18 +229,19 @@ fn log(
     learner: &Learner<'_>,
     state: &State,
     look: &Look,
-    steps: Option<(&Sums, f64)>,
+    steps: Option<(&Sums, f64, f64)>,
 ) -> Result<(), Error> {
     let mut line = look.account.metrics(state.beta);
     if let Some((mean, _)) = look.held_out {
         line.push(("objective/held_out_scores", mean));
     }
-    if let Some((sums, grad_norm)) = steps {
+    if let Some((sums, grad_norm, value_loss)) = steps {
         line.extend([
             ("loss/policy_avg", sums.mean("loss")),
             (account::APPROX_KL, sums.mean(account::APPROX_KL)),
             (account::CLIP_FRAC, sums.mean(account::CLIP_FRAC)),
             (account::RATIO, sums.mean(account::RATIO)),
+            ("loss/value_avg", value_loss),
             ("train/grad_norm", grad_norm),
             (
                 "train/learning_rate",
@@ -259,12 +268,15 @@ fn summary(
         "stopped": stopped,
         "policy_of_step": policy_of_step,
         "warnings": state.warnings,
-        "kl": account.kl,
-        "score": account.score,
-        "entropy": account.entropy,
-        "mean_length": account.length,
-        "eos_rate": account.eos_rate,
         "beta": state.beta,
+        // Of the policy that a guard stopped, where one did: not of the one that is kept.
+        "last_batch": {
+            "kl": account.kl,
+            "score": account.score,
+            "entropy": account.entropy,
+            "mean_length": account.length,
+            "eos_rate": account.eos_rate,
+        },
     })
 }
 

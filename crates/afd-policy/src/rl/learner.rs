@@ -6,13 +6,14 @@ use afd_backend::{Dtype, Placement};
 use afd_data::{DialogueForm, Tokenizer};
 use afd_model::{CausalLm, Pretrained, Scorer, Sequence, SequenceClassifier};
 use afd_stage::{StageContext, seed::derive};
-use afd_train::{BoxError, Stepper, TrainConfig, schedule::learning_rate};
+use afd_stats::{mean, standard_error};
+use afd_train::{BoxError, Stepper, Sums, TrainConfig, schedule::learning_rate};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::{
-    account::{Account, standard_error},
+    account::Account,
     config::RlConfig,
     objective::{Batch, ValueFit},
     prepare::Seen,
@@ -98,7 +99,8 @@ impl<'a> Learner<'a> {
         let reference = match (inputs.reference == inputs.policy, &config.lora) {
             // On the same memory.
             (true, Some(_)) => start.clone().without_adapters(),
-            _ => CausalLm::load(inputs.reference, placement)?,
+            (true, None) => start.clone(),
+            (false, _) => CausalLm::load(inputs.reference, placement)?,
         };
         let (own, other) = (start.config().vocab_size, reference.config().vocab_size);
         if own != other {
@@ -218,8 +220,10 @@ impl<'a> Learner<'a> {
             return Ok(None);
         };
         let scores = score(scorer, rollouts)?;
-        let mean = scores.iter().sum::<f64>() / scores.len() as f64;
-        Ok(Some((mean, standard_error(&scores))))
+        // Answers to one prompt share its difficulty: prompts are the independent units.
+        let prompts = scores.chunks(self.config.num_generations).map(mean);
+        let prompts: Vec<f64> = prompts.collect();
+        Ok(Some((mean(&prompts), standard_error(&prompts))))
     }
 
     /// Sampling and training are to agree on what the policy is.
@@ -272,10 +276,12 @@ impl<'a> Learner<'a> {
         }
         let seed = derive(self.ctx.seed(), "value", 0);
         let model = SequenceClassifier::load(self.inputs.policy, seed, &self.placement)?;
-        let model = match &self.config.lora {
+        let mut model = match &self.config.lora {
             None => model,
             Some(lora) => model.with_lora(lora, self.inputs.policy_name, seed)?,
         };
+        let checkpointing = self.train.gradient_checkpointing;
+        model.model.set_gradient_checkpointing(checkpointing);
         Ok(Some(Stepper::new(model, self.train)))
     }
 
@@ -291,7 +297,10 @@ impl<'a> Learner<'a> {
         }
         let frozen = model.valid().frozen();
         let load = |dir: &Path| {
-            let model = SequenceClassifier::load_checkpoint(frozen.as_ref(), dir, &self.placement)?;
+            let mut model =
+                SequenceClassifier::load_checkpoint(frozen.as_ref(), dir, &self.placement)?;
+            let checkpointing = self.train.gradient_checkpointing;
+            model.model.set_gradient_checkpointing(checkpointing);
             Ok::<_, BoxError>(model)
         };
         let (model, ()) = model.read(&dir, load)?;
@@ -305,17 +314,24 @@ impl<'a> Learner<'a> {
         batch: &Batch,
         micro_batches: &[Vec<usize>],
         step: u64,
-    ) -> Result<Stepper<SequenceClassifier>, Error> {
+    ) -> Result<(Stepper<SequenceClassifier>, Sums), Error> {
         let Some(value) = &self.config.value else {
-            return Ok(model);
+            return Ok((model, Sums::default()));
         };
         let objective = ValueFit {
             batch,
             cliprange: value.cliprange_value,
         };
         let rate = self.rate(step) / self.train.learning_rate * value.learning_rate;
-        let (model, _) = model.step(&objective, micro_batches, rate, step)?;
-        Ok(model)
+        if micro_batches
+            .iter()
+            .flatten()
+            .all(|&i| batch.weights[i] == 0.0)
+        {
+            return Ok((model, Sums::default()));
+        }
+        let (model, stepped) = model.step(&objective, micro_batches, rate, step)?;
+        Ok((model, stepped.sums))
     }
 
     /// The policy's learning rate at a step.

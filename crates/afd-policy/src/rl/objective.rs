@@ -1,8 +1,7 @@
 //! The surrogate whose gradient is the policy's, and the loss of its value model.
 
 use afd_data::TokenRow;
-use afd_model::{CausalLm, Pretrained, Sequence, SequenceClassifier, Side};
-use afd_stage::seed::derive;
+use afd_model::{CausalLm, Sequence, SequenceClassifier, Side};
 use afd_train::{Loss, Objective};
 use burn::{Tensor, tensor::Device};
 
@@ -74,8 +73,6 @@ pub struct PolicyGradient<'a> {
     pub beta: f64,
     /// The longest answer allowed, in tokens.
     pub max_completion_length: usize,
-    /// What the dropout of adapters is drawn from.
-    pub seed: u64,
 }
 
 impl PolicyGradient<'_> {
@@ -174,10 +171,8 @@ impl Objective<CausalLm> for PolicyGradient<'_> {
         self.batch.rows[example].ids.len() as u64
     }
 
-    fn loss(&self, model: &CausalLm, examples: &[usize], draw: Option<u64>) -> Loss {
+    fn loss(&self, model: &CausalLm, examples: &[usize], _draw: Option<u64>) -> Loss {
         let sequences: Vec<_> = examples.iter().map(|&i| self.batch.sequence(i)).collect();
-        let draw = draw.map(|draw| derive(self.seed, "dropout", draw));
-        let model = model.clone().with_dropout(draw);
         self.of(model.log_probs(&sequences, Side::Right), examples)
     }
 }
@@ -243,7 +238,7 @@ pub struct ValueFit<'a> {
 
 impl Objective<SequenceClassifier> for ValueFit<'_> {
     fn weight(&self, example: usize) -> f64 {
-        self.batch.tokens(example) as f64
+        self.batch.tokens(example) as f64 * self.batch.weights[example]
     }
 
     fn tokens(&self, example: usize) -> u64 {
@@ -266,8 +261,11 @@ impl Objective<SequenceClassifier> for ValueFit<'_> {
                 square.max_pair((near - returns).square())
             }
         };
+        let weights = examples
+            .iter()
+            .flat_map(|&i| std::iter::repeat_n(batch.weights[i] as f32, batch.tokens(i)));
         Loss {
-            sum: square.sum().mul_scalar(0.5),
+            sum: (square * constant(weights.collect())).sum().mul_scalar(0.5),
             metrics: Vec::new(),
         }
     }

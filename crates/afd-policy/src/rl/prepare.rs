@@ -38,8 +38,13 @@ pub fn prepare(config: &RlConfig, beta: f64, rollouts: &[Rollout], seen: Seen) -
             take_off_kl(config, beta, rewards, old, reference);
         }
     }
+    let left_out = |rollout: &Rollout| config.mask_truncated_completions && !rollout.ended();
+    let weights = rollouts
+        .iter()
+        .map(|rollout| f64::from(u8::from(!left_out(rollout))));
+    let weights: Vec<f64> = weights.collect();
     if config.whiten_rewards {
-        whiten(&mut rewards, false);
+        whiten(&mut rewards, &weights, false);
     }
     let (mut advantages, returns): (Vec<Vec<f64>>, Vec<Vec<f64>>) = match &config.value {
         Some(value) if config.advantage == Advantage::Gae => {
@@ -56,19 +61,15 @@ pub fn prepare(config: &RlConfig, beta: f64, rollouts: &[Rollout], seen: Seen) -
         }
     };
     if config.whiten_advantages {
-        whiten(&mut advantages, true);
+        whiten(&mut advantages, &weights, true);
     }
-    let left_out = |rollout: &Rollout| config.mask_truncated_completions && !rollout.ended();
-    let weights = rollouts
-        .iter()
-        .map(|rollout| f64::from(u8::from(!left_out(rollout))));
     let rows: Vec<TokenRow> = rollouts.iter().map(|rollout| rollout.row.clone()).collect();
     Batch {
         rows,
         old: seen.old,
         reference: seen.reference,
         advantages,
-        weights: weights.collect(),
+        weights,
         returns,
         values: seen.values,
     }

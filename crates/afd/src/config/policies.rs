@@ -1,6 +1,7 @@
-//! Policies to be made from the fine-tuned one: `[policies.NAME]`, each laid over `[policy]`.
+//! Policies to be made from the fine-tuned one: `[policies.NAME]`, each laid over `[policy]`. A table
+//! in it, such as `guards`, replaces the one of `[policy]` whole.
 
-use afd_policy::{ExtrapolateConfig, OfflineConfig, RlConfig, offline};
+use afd_policy::{ExtrapolateConfig, OfflineConfig, RlConfig, offline, rl::Guards};
 use afd_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
@@ -119,11 +120,69 @@ impl PolicyConfig {
             .then_some(("reward", "given, for the method learns from one"));
         let held = matches!(self.method, Method::Rl(..)) && self.source.reference.is_none();
         let unheld = held.then_some(("reference", "\"sft\" or \"initial\""));
+        let lora = match &self.method {
+            Method::Rl(config, _) => config.lora.as_ref(),
+            Method::Offline(config, _) => config.lora.as_ref(),
+            Method::Weights(_) | Method::Sampler(_) => None,
+        };
+        let lora = lora.is_some_and(|lora| !lora.problems().is_empty());
+        let lora = lora.then_some(("lora", "adapters as `[sft.lora]` has them, with r above 0"));
         own.into_iter()
             .chain(train)
             .chain(missing)
             .chain(unheld)
+            .chain(lora)
+            .chain(self.batch_problems())
             .collect()
+    }
+
+    /// What does not go together of batches of answers, steps and their schedule.
+    fn batch_problems(&self) -> Vec<(&'static str, &'static str)> {
+        let Method::Rl(config, train) = &self.method else {
+            return Vec::new();
+        };
+        let micro = train.per_device_train_batch_size * train.gradient_accumulation_steps;
+        let answers = micro * config.steps_per_generation;
+        let batches = train.max_steps.div_ceil(config.steps_per_batch().max(1));
+        let warm = config
+            .value
+            .as_ref()
+            .map_or(0, |value| value.warmup_batches);
+        let guarded = Guards {
+            warn_only: false,
+            ..config.guards.clone()
+        } != Guards::default();
+        [
+            (
+                "num_generations",
+                answers.is_multiple_of(config.num_generations.max(1)),
+                "a divisor of per_device_train_batch_size × gradient_accumulation_steps × steps_per_generation",
+            ),
+            (
+                "kl_horizon",
+                config.kl_horizon.is_none_or(|horizon| horizon > answers as f64),
+                "more than the answers of a batch",
+            ),
+            (
+                "value.warmup_batches",
+                train.max_steps == 0 || warm < batches || warm == 0,
+                "fewer than the batches that max_steps allows",
+            ),
+            (
+                "save_steps",
+                train.save_steps > 0 || !guarded || config.guards.warn_only,
+                "above 0 where a guard may stop: the last checkpoint is what is kept",
+            ),
+            (
+                "load_best_model_at_end",
+                !train.load_best_model_at_end && train.early_stopping_patience == 0,
+                "false, and early_stopping_patience 0, for \"rl\": guards stop it",
+            ),
+        ]
+        .into_iter()
+        .filter(|rule| !rule.1)
+        .map(|rule| (rule.0, rule.2))
+        .collect()
     }
 }
 

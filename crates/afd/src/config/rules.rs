@@ -18,6 +18,17 @@ use crate::models;
 const CLASSIFIER: &str = "give a sequence classifier: its directory, or its repository on the Hub \
                           as org/name or org/name@revision";
 
+/// Names that policies may not have: stages and rows of the report have them.
+const TAKEN: [&str; 7] = [
+    "init",
+    "sft",
+    "init-reward",
+    "sft-reward",
+    "sft-stored",
+    "best-of-n",
+    "demonstrator",
+];
+
 /// Gathers problems: the key and what is wrong with it.
 #[derive(Default)]
 struct Rules(Vec<(String, String)>);
@@ -123,7 +134,7 @@ impl Config {
         let rewards = self.pairs.names();
         let closed_forms = &self.closed_form.variants;
         let taken = |name: &str| {
-            ["init", "sft", "init-reward", "sft-reward", "best-of-n"].contains(&name)
+            TAKEN.contains(&name)
                 || name.starts_with("sft-reward-fold")
                 || rewards.contains(&name)
                 || name == afd_eval::CLOSED_FORM

@@ -50,9 +50,14 @@ impl<'a> Sections<'a> {
     pub(crate) fn named(&mut self, group: &'static str, base: &str) -> Vec<(String, toml::Table)> {
         self.known.entry(group.to_owned()).or_default();
         self.known.entry(base.to_owned()).or_default();
-        let table = |name: &str| match self.layers.table.get(name) {
+        let mut table = |name: &str| match self.layers.table.get(name) {
             Some(Value::Table(table)) => table.clone(),
-            _ => toml::Table::new(),
+            None => toml::Table::new(),
+            Some(other) => {
+                let message = format!("must be a table, but is {other}");
+                self.problems.push(self.layers.locate(name, message));
+                toml::Table::new()
+            }
         };
         let common = table(base);
         let each = table(group)
