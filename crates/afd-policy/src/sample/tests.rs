@@ -10,7 +10,7 @@ use afd_stage::{Quiet, RunDir};
 use super::*;
 use crate::ExtrapolateConfig;
 
-const PROMPTS: [&str; 7] = ["a", "b", "How are you?", "c", "What is it?", "dd", "ee"];
+const PROMPTS: [&str; 5] = ["a", "b", "How are you?", "c", "dd"];
 
 const SHORT: SampleConfig = SampleConfig {
     temperature: 1.0,
@@ -18,7 +18,7 @@ const SHORT: SampleConfig = SampleConfig {
     top_p: 1.0,
     min_p: 0.0,
     repetition_penalty: 1.0,
-    max_completion_length: 6,
+    max_completion_length: 4,
     stop_strings: Vec::new(),
     generation_batch_size: 4,
 };
