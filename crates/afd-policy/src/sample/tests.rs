@@ -10,7 +10,7 @@ use afd_stage::{Quiet, RunDir};
 use super::*;
 use crate::ExtrapolateConfig;
 
-const PROMPTS: [&str; 5] = ["a", "b", "How are you?", "c", "dd"];
+const PROMPTS: [&str; 4] = ["a", "b", "How are you?", "c"];
 
 const SHORT: SampleConfig = SampleConfig {
     temperature: 1.0,
@@ -18,7 +18,7 @@ const SHORT: SampleConfig = SampleConfig {
     top_p: 1.0,
     min_p: 0.0,
     repetition_penalty: 1.0,
-    max_completion_length: 4,
+    max_completion_length: 3,
     stop_strings: Vec::new(),
     generation_batch_size: 4,
 };
@@ -153,7 +153,7 @@ fn merged_shards_are_the_unsharded_file_byte_by_byte() {
         .iter()
         .map(|file| std::fs::read_to_string(file).unwrap().lines().count())
         .sum();
-    assert!(batches >= 4, "{batches} batches are hardly worth sharding");
+    assert!(batches >= 3, "{batches} batches are hardly worth sharding");
     // All of them; one that never came back; shards of two plans that overlap.
     let others: Vec<PathBuf> = ["1/2", "2/2"]
         .map(|shard| fixture.shard(shard, &prompts))
