@@ -36,6 +36,10 @@ pub enum Error {
         prompts: usize,
         num_generations: usize,
     },
+    #[error(
+        "{path} holds no demonstration that fits the model's context; `ptx_coef` needs some: leave it out, or give data with demonstrations"
+    )]
+    NoDemonstrations { path: PathBuf },
     #[error("the reward of an answer is not finite; look at what it was trained on")]
     RewardNotFinite,
     #[error("the reward cannot read an answer: {0}")]

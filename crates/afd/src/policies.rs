@@ -311,6 +311,7 @@ impl Stages<'_> {
                 prompts: &from.data.file(PROMPTS),
                 form: self.form(),
                 reward,
+                pool: None,
                 held_out: watched.as_ref().map(|model| model as &dyn Scorer),
             };
             let (sample, save) = (&config.sample, config.model.save());

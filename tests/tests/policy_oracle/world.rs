@@ -202,6 +202,8 @@ pub(crate) fn rloo(beta: f64) -> RlConfig {
         kl_level: KlLevel::Token,
         kl_target: None,
         kl_horizon: None,
+        reward_transform: None,
+        ptx_coef: None,
         missing_eos_penalty: 0.0,
         mask_truncated_completions: false,
         whiten_rewards: false,

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// A table of the policy stage, next to the keys of [`afd_train::TrainConfig`].
 ///
-/// An example of a batch is an answer for `distil` and `kto`, and a prompt with all its pairs for
-/// `dpo` and `spin`.
+/// An example of a batch is an answer for `sft`, `distil` and `kto`, and a prompt with all its pairs
+/// for `dpo` and `spin`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OfflineConfig {
     /// What is minimised, with its constants.
@@ -22,6 +22,9 @@ pub struct OfflineConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Method {
+    /// More of the fine-tuning that the policy comes from: the negative log-likelihood of
+    /// demonstrations. What is gained by learning longer, and by nothing else.
+    Sft,
     /// [`Distil`](super::Distil): Best-of-N into weights.
     Distil {
         /// Each answer counts with its probability of being the best of this many. The number of
@@ -74,6 +77,7 @@ impl Method {
     /// What summaries call it.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Sft => "sft",
             Self::Distil { .. } => "distil",
             Self::Dpo { .. } => "dpo",
             Self::Kto { .. } => "kto",
@@ -98,6 +102,7 @@ impl OfflineConfig {
             "between 0 and 1",
         )];
         match self.objective {
+            Method::Sft => {}
             Method::Distil { n } => rules.push(("objective.n", n >= 2, "2 or more")),
             Method::Dpo {
                 beta: b,

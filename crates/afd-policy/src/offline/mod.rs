@@ -5,6 +5,7 @@
 //! answers' ids are trained on as they were drawn, end token included. The reference of DPO, KTO and
 //! SPIN is the policy that training starts from; its log-probabilities are computed once, before.
 //!
+//! - `sft`: more fine-tuning, to compare with.
 //! - [`Distil`]: the negative log-likelihood of Best-of-N's answers.
 //! - [`Dpo`], [`dpo_loss`]: pairs of answers labelled by the reward.
 //! - [`Kto`], [`kto_loss`]: answers above and below their prompt's mean reward.

@@ -14,7 +14,7 @@ use super::{
     answer::refer,
     fit::{Lengths, fit},
     pairs, spin,
-    stored::{Rows, Stored, demonstrated, scored},
+    stored::{Rows, Stored, demonstrated, demonstrations, scored},
 };
 use crate::Error;
 
@@ -28,10 +28,10 @@ pub struct OfflineInputs<'a> {
     pub model_name: &'a str,
     /// How dialogues are written.
     pub form: DialogueForm,
-    /// Its answers: [`Sample`](afd_data::records::Sample) rows, by prompt.
+    /// Its answers: [`Sample`](afd_data::records::Sample) rows, by prompt. `sft` looks at none.
     pub samples: &'a Path,
     /// What tells good answers from bad: [`Scores`](afd_data::records::Scores) of these samples;
-    /// for `spin` demonstrations, [`Example`](afd_data::records::Example) rows.
+    /// for `spin` and `sft` demonstrations, [`Example`](afd_data::records::Example) rows.
     pub guide: &'a Path,
 }
 
@@ -70,6 +70,7 @@ pub fn run(
         ctx,
     };
     match config.objective {
+        Method::Sft => learner.sft(),
         Method::Distil { n } => learner.distil(n),
         Method::Dpo {
             beta,
@@ -106,6 +107,25 @@ struct Learner<'a> {
 type Parts<T> = [Vec<(String, T)>; 2];
 
 impl Learner<'_> {
+    fn sft(self) -> Result<(), Error> {
+        let rows = self.rows();
+        let mut too_long = 0;
+        let examples = |stored: &Stored<String>| {
+            let mut examples = Vec::new();
+            for completion in &stored.guide {
+                match rows.demonstration(&stored.prompt, completion)? {
+                    Some(row) => examples.push((row, 1.0)),
+                    None => too_long += 1,
+                }
+            }
+            Ok(Some(examples).filter(|examples| !examples.is_empty()))
+        };
+        let stored = demonstrations(self.inputs.guide)?;
+        let (parts, mut notes) = self.parts(&stored, 1, examples)?;
+        notes.insert("dropped_too_long".into(), too_long.into());
+        self.likelihood(parts, notes)
+    }
+
     fn distil(self, n: usize) -> Result<(), Error> {
         let rows = self.rows();
         let examples = |stored: &Stored<f64>| {
@@ -122,6 +142,15 @@ impl Learner<'_> {
         };
         let stored = scored(self.inputs.samples, self.inputs.guide)?;
         let (parts, notes) = self.parts::<f64, Vec<(TokenRow, f64)>>(&stored, 1, examples)?;
+        self.likelihood(parts, notes)
+    }
+
+    /// Learns answers as they weigh.
+    fn likelihood(
+        self,
+        parts: Parts<Vec<(TokenRow, f64)>>,
+        notes: Map<String, Value>,
+    ) -> Result<(), Error> {
         let [training, held_out] = parts.map(|part| {
             let rows = part.into_iter().flat_map(|(_, rows)| rows).collect();
             Distil::new(rows, self.ctx.seed())

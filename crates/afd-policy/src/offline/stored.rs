@@ -94,6 +94,34 @@ pub(crate) fn demonstrated(
     Ok((stored, by_prompt.values().map(Vec::len).sum()))
 }
 
+/// The demonstrations in a file, prompt by prompt, without answers beside them.
+///
+/// # Errors
+/// When it cannot be read, or holds none.
+pub(crate) fn demonstrations(path: &Path) -> Result<Vec<Stored<String>>, Error> {
+    let mut stored: Vec<Stored<String>> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for example in read_jsonl::<Example>(path)? {
+        let Some(completion) = example.completion else {
+            continue;
+        };
+        let number = *places.entry(example.prompt.clone()).or_insert(stored.len());
+        if number == stored.len() {
+            stored.push(Stored {
+                number,
+                prompt: example.prompt,
+                answers: Vec::new(),
+                guide: Vec::new(),
+            });
+        }
+        stored[number].guide.push(completion);
+    }
+    match stored.is_empty() {
+        true => Err(Error::NoPrompts { path: path.into() }),
+        false => Ok(stored),
+    }
+}
+
 /// The answers in a file, prompt by prompt.
 fn answers(path: &Path) -> Result<Vec<Vec<Sample>>, Error> {
     let samples: Vec<Sample> = read_jsonl(path)?;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     advantage::Advantage,
     kl::{KlEstimator, KlLevel, KlPlacement},
+    transform::RewardTransform,
 };
 
 /// Reinforcement learning, next to the keys of [`afd_train::TrainConfig`].
@@ -52,6 +53,13 @@ pub struct RlConfig {
     /// Over about this many answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kl_horizon: Option<f64>,
+    /// What becomes of an answer's score before it is paid; none: the score is paid as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_transform: Option<RewardTransform>,
+    /// Weight of the negative log-likelihood of demonstrations, in nats an answer, as many of them in a
+    /// step as answers: what holds the policy to them while it learns from rewards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ptx_coef: Option<f64>,
     /// Taken off the reward of an answer that was cut by its length.
     pub missing_eos_penalty: f64,
     /// Learn nothing from an answer that was cut by its length; its reward still counts in its group. A
@@ -207,6 +215,11 @@ impl RlConfig {
                 "0: with dropout the policy that learns is not the one that wrote the answers",
             ),
             (
+                "ptx_coef",
+                self.ptx_coef.is_none_or(positive),
+                "above 0",
+            ),
+            (
                 "missing_eos_penalty",
                 self.missing_eos_penalty >= 0.0,
                 "0 or more",
@@ -252,6 +265,7 @@ impl RlConfig {
         .into_iter()
         .filter(|rule| !rule.1)
         .map(|rule| (rule.0, rule.2))
+        .chain(self.reward_transform.and_then(RewardTransform::problem))
         .collect()
     }
 }

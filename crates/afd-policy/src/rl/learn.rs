@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     account::{self, Account},
+    anchor::{Anchored, PTX},
     config::RlConfig,
     guards::Watch,
     kl::adapted,
@@ -53,6 +54,8 @@ struct State {
     batch: u64,
     /// Optimiser steps done.
     step: u64,
+    /// Tokens of the answers learned from.
+    generated: u64,
     /// Coefficient of the KL term.
     beta: f64,
     watch: Watch,
@@ -184,6 +187,8 @@ impl Training {
         let first = self.state.step;
         let (mut sums, mut value_sums) = (Sums::default(), Sums::default());
         let mut grad_norm = f64::NAN;
+        let drawn: usize = look.rollouts.iter().map(Rollout::tokens).sum();
+        self.state.generated += drawn as u64;
         for micro_batches in &look.plan {
             let step = self.state.step;
             // Where every answer of the step is left out there is no direction to take.
@@ -191,7 +196,22 @@ impl Training {
             if self.state.batch >= warmup && micro_batches.iter().flatten().any(counts) {
                 let stepped;
                 let rate = learner.rate(step);
-                (self.policy, stepped) = self.policy.step(&objective, micro_batches, rate, step)?;
+                let demonstrations = learner.demonstrations_of(step, batch.rows.len());
+                let weights = micro_batches
+                    .iter()
+                    .flatten()
+                    .map(|&i| objective.answer_weight(i));
+                let anchored = Anchored {
+                    objective: &objective,
+                    examples: batch.rows.len(),
+                    demonstrations: &learner.demonstrations,
+                    coefficient: config.ptx_coef.unwrap_or_default(),
+                    share: weights.sum::<f64>()
+                        / demonstrations.iter().flatten().count().max(1) as f64,
+                };
+                let all = [micro_batches.as_slice(), demonstrations.as_slice()].concat();
+                (self.policy, stepped) = self.policy.step(&anchored, &all, rate, step)?;
+                learner.ctx.add_tokens(stepped.tokens);
                 sums.add(stepped.sums);
                 grad_norm = stepped.grad_norm;
             }
@@ -201,9 +221,6 @@ impl Training {
                 self.value = Some(value);
             }
             self.state.step += 1;
-            let read = micro_batches.iter().flatten();
-            let tokens: usize = read.map(|&i| batch.rows[i].ids.len()).sum();
-            learner.ctx.add_tokens(tokens as u64);
             let note = format!("reward {:.3}, KL {:.2}", account.score, account.kl);
             let (step, total) = (self.state.step, learner.steps());
             learner.ctx.progress(step, total, "step", &note);
@@ -241,6 +258,7 @@ fn log(
             (account::APPROX_KL, sums.mean(account::APPROX_KL)),
             (account::CLIP_FRAC, sums.mean(account::CLIP_FRAC)),
             (account::RATIO, sums.mean(account::RATIO)),
+            (PTX, sums.mean(PTX)),
             ("loss/value_avg", value_loss),
             ("train/grad_norm", grad_norm),
             (
@@ -265,6 +283,7 @@ fn summary(
     json!({
         "steps": state.step,
         "answers": state.batch * learner.answers as u64,
+        "generated_tokens": state.generated,
         "stopped": stopped,
         "policy_of_step": policy_of_step,
         "warnings": state.warnings,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use afd_backend::{Dtype, Placement};
-use afd_data::{DialogueForm, Tokenizer};
+use afd_data::{DialogueForm, TokenRow, Tokenizer};
 use afd_model::{CausalLm, Pretrained, Scorer, Sequence, SequenceClassifier};
 use afd_stage::{StageContext, seed::derive};
 use afd_stats::{mean, standard_error};
@@ -14,11 +14,13 @@ use serde::Serialize;
 
 use super::{
     account::Account,
+    anchor,
     config::RlConfig,
     objective::{Batch, ValueFit},
     prepare::Seen,
     reward::{Reward, score},
     rollout::{Rollout, draw},
+    transform::{self, Pool, RewardTransform},
 };
 use crate::{Error, SampleConfig, sample::distinct_prompts};
 
@@ -36,6 +38,9 @@ pub struct RlInputs<'a> {
     pub form: DialogueForm,
     /// What answers are worth.
     pub reward: Reward<'a>,
+    /// Scores of the reference's stored answers to the prompts, which `best_of_n` in
+    /// [`RlConfig::reward_transform`] measures the policy's against.
+    pub pool: Option<&'a Path>,
     /// A reward that is watched and not learned from.
     pub held_out: Option<&'a dyn Scorer>,
 }
@@ -61,6 +66,9 @@ pub(super) struct Learner<'a> {
     checks_gap: bool,
     tokenizer: Tokenizer,
     prompts: Vec<String>,
+    pool: Pool,
+    /// What holds it, where `ptx_coef` asks for it.
+    pub(super) demonstrations: Vec<TokenRow>,
     /// The policy as it was.
     pub(super) start: CausalLm,
     reference: CausalLm,
@@ -111,7 +119,18 @@ impl<'a> Learner<'a> {
                 other,
             });
         }
-        let prompts = distinct_prompts(inputs.prompts)?;
+        let mut prompts = distinct_prompts(inputs.prompts)?;
+        let mut pool = Pool::default();
+        if let (Some(RewardTransform::BestOfN { .. }), Some(path)) =
+            (config.reward_transform, inputs.pool)
+        {
+            pool = Pool::read(path)?;
+            prompts.retain(|prompt| pool.holds(prompt));
+        }
+        let demonstrations = match config.ptx_coef {
+            None => Vec::new(),
+            Some(_) => anchor::read(inputs.prompts, &tokenizer, start.config().context())?,
+        };
         let micro = train.per_device_train_batch_size * train.gradient_accumulation_steps;
         let answers = micro * config.steps_per_generation;
         let each = config.num_generations;
@@ -144,6 +163,8 @@ impl<'a> Learner<'a> {
             ctx,
             tokenizer,
             prompts,
+            pool,
+            demonstrations,
             start,
             reference,
             answers,
@@ -190,6 +211,20 @@ impl<'a> Learner<'a> {
         (0..self.config.num_iterations).flat_map(pass).collect()
     }
 
+    /// The demonstrations of an optimiser step, as micro-batches: numbers from `first` on.
+    pub(super) fn demonstrations_of(&self, step: u64, first: usize) -> Vec<Vec<usize>> {
+        if self.demonstrations.is_empty() {
+            return Vec::new();
+        }
+        let micro = self.train.per_device_train_batch_size;
+        let count = micro * self.train.gradient_accumulation_steps;
+        let rows = &self.demonstrations;
+        let mut chosen = anchor::of_step(rows.len(), count, step, self.ctx.seed());
+        chosen.sort_by_key(|&i| (rows[i].ids.len(), i));
+        let numbered: Vec<usize> = chosen.into_iter().map(|i| first + i).collect();
+        numbered.chunks(micro).map(<[usize]>::to_vec).collect()
+    }
+
     /// What the models say of the answers.
     pub(super) fn see(
         &self,
@@ -206,8 +241,12 @@ impl<'a> Learner<'a> {
             None => Vec::new(),
             Some(value) => value.valid().value_tokens(&sequences, size)?,
         };
+        let mut rewards = self.inputs.reward.of(rollouts, size)?;
+        if let Some(transform) = self.config.reward_transform {
+            transform::apply(transform, &self.pool, rollouts, &mut rewards);
+        }
         Ok(Seen {
-            rewards: self.inputs.reward.of(rollouts, size)?,
+            rewards,
             old: policy.score_log_probs_in(&sequences, &first_pass.concat())?,
             reference: self.reference.score_log_probs(&sequences, size)?,
             values,

@@ -1,0 +1,141 @@
+//! Demonstrations beside the answers a policy learns from, so that it does not leave them.
+
+use std::path::Path;
+
+use afd_data::{
+    TokenRow, Tokenizer,
+    records::{Example, read_jsonl},
+};
+use afd_model::{CausalLm, Sequence, Side};
+use afd_stage::seed::derive;
+use afd_train::{Loss, Objective};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use crate::Error;
+
+/// The mean negative log-likelihood of a step's demonstrations, under TRL's and OpenRLHF's name for it.
+pub(super) const PTX: &str = "loss/ptx";
+
+/// An objective with the negative log-likelihood of demonstrations beside it.
+///
+/// Formula: `L + c·mean over demonstrations of −log π(demonstration)`, in nats an answer, whatever `L`
+/// weighs its examples by.
+/// Source: PPO-ptx, Ouyang et al., arXiv 2203.02155, eq. 2, with demonstrations in the place of the
+/// pretraining data. Departure: as many demonstrations in a step as answers.
+/// Sign: minimised.
+pub struct Anchored<'a, O> {
+    /// What is learned otherwise.
+    pub objective: &'a O,
+    /// How many examples that has; demonstrations are the examples from there on.
+    pub examples: usize,
+    /// All demonstrations.
+    pub demonstrations: &'a [TokenRow],
+    /// What a mean weighs, `c`.
+    pub coefficient: f64,
+    /// The weight of the step's other examples over the number of its demonstrations.
+    pub share: f64,
+}
+
+impl<O: Objective<CausalLm>> Objective<CausalLm> for Anchored<'_, O> {
+    fn weight(&self, example: usize) -> f64 {
+        match example < self.examples {
+            true => self.objective.weight(example),
+            false => 0.0,
+        }
+    }
+
+    fn tokens(&self, example: usize) -> u64 {
+        match example.checked_sub(self.examples) {
+            None => self.objective.tokens(example),
+            Some(number) => self.demonstrations[number].ids.len() as u64,
+        }
+    }
+
+    /// Of a micro-batch that holds answers or demonstrations, not both.
+    fn loss(&self, model: &CausalLm, examples: &[usize], draw: Option<u64>) -> Loss {
+        if examples.iter().all(|&example| example < self.examples) {
+            return self.objective.loss(model, examples, draw);
+        }
+        let rows = examples
+            .iter()
+            .map(|&i| &self.demonstrations[i - self.examples]);
+        let sequences: Vec<Sequence<'_>> = rows
+            .map(|row| Sequence {
+                ids: &row.ids,
+                prompt_len: row.prompt_len,
+            })
+            .collect();
+        let nll = model.log_probs(&sequences, Side::Right).sum().neg();
+        let told = f64::from(nll.clone().into_scalar::<f32>()) * self.share;
+        Loss {
+            sum: nll.mul_scalar(self.coefficient * self.share),
+            metrics: vec![(PTX, told)],
+        }
+    }
+}
+
+/// The demonstrations in a file of [`Example`]s that fit `context` tokens.
+///
+/// # Errors
+/// When it cannot be read or tokenised, and [`Error::NoDemonstrations`] when there are none.
+pub(super) fn read(
+    path: &Path,
+    tokenizer: &Tokenizer,
+    context: usize,
+) -> Result<Vec<TokenRow>, Error> {
+    let mut rows = Vec::new();
+    for example in read_jsonl::<Example>(path)? {
+        if let Some(completion) = &example.completion {
+            rows.extend(TokenRow::example(
+                tokenizer,
+                &example.prompt,
+                completion,
+                context,
+            )?);
+        }
+    }
+    match rows.is_empty() {
+        true => Err(Error::NoDemonstrations { path: path.into() }),
+        false => Ok(rows),
+    }
+}
+
+/// The demonstrations of optimiser step number `step`: `count` of `of`, all in turn, in an order of its
+/// own each time around.
+pub(super) fn of_step(of: usize, count: usize, step: u64, seed: u64) -> Vec<usize> {
+    let first = step as usize * count;
+    let at = |place: usize| {
+        let mut order: Vec<usize> = (0..of).collect();
+        let seed = derive(seed, "demonstrations", (place / of) as u64);
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        (place, order)
+    };
+    let mut chosen = Vec::with_capacity(count);
+    let (mut start, mut order) = at(first);
+    for place in first..first + count {
+        if place / of != start / of {
+            (start, order) = at(place);
+        }
+        chosen.push(order[place % of]);
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_demonstration_has_its_turn_before_any_has_a_second() {
+        let mut seen: Vec<usize> = (0..7).flat_map(|step| of_step(21, 9, step, 5)).collect();
+        assert_eq!(seen.len(), 63);
+        for round in seen.chunks_mut(21) {
+            round.sort_unstable();
+            assert_eq!(round, (0..21).collect::<Vec<_>>());
+        }
+        // More than there are: some twice in a step.
+        assert_eq!(of_step(2, 5, 0, 0).len(), 5);
+        assert_ne!(of_step(21, 21, 0, 5), of_step(21, 21, 1, 5));
+    }
+}
