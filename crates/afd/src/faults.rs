@@ -92,12 +92,18 @@ impl Fault {
 
 /// What to lower when `stage` needs more memory than there is.
 pub(crate) fn lower(stage: &str, config: &Config) -> String {
-    let group = stage.split('/').next().unwrap_or(stage);
+    let parts: Vec<&str> = stage.split('/').collect();
+    // The stages of a round are of the kinds that others are of.
+    let group = match parts[..] {
+        ["rounds", _, _, "fresh" | "discriminator"] => "reward",
+        ["rounds", _, _, kind] => kind,
+        _ => parts[0],
+    };
     match group {
         "sft" | "sft-without" => lower_training("sft", &config.sft.1, config.sft.0.max_length),
         "reward" => lower_training("reward", &config.reward.1, config.reward.0.max_length),
         "policy" => {
-            let policy = stage.split('/').nth(1).unwrap_or_default();
+            let policy = parts.get(1).copied().unwrap_or_default();
             match config
                 .policies
                 .iter()

@@ -73,8 +73,10 @@ fn all(stages: &Stages<'_>, models: &Models) -> Result<(), Stopped> {
         Architecture::EmbeddingMlp => Some(stages.embeddings(&initial, &read)?),
         Architecture::Classifier | Architecture::Linear => None,
     };
-    let learn =
-        |name: &str, pairs: &Artifact| stages.reward(name, &initial, pairs, embeddings.as_ref());
+    let learn = |name: &str, pairs: &Artifact| {
+        let name = format!("reward/{name}");
+        stages.reward(&name, &initial, pairs, embeddings.as_ref())
+    };
     let reward_models = pairs
         .iter()
         .map(|(name, pairs)| Ok((name.clone(), learn(name, pairs)?)))

@@ -228,7 +228,8 @@ impl Stages<'_> {
             })
     }
 
-    /// A reward model, started from the initial policy's decoder, or on its `embeddings`.
+    /// A reward model, started from the initial policy's decoder (or from an earlier reward model), or on
+    /// the initial policy's `embeddings`.
     pub(crate) fn reward(
         &self,
         name: &str,
@@ -246,8 +247,7 @@ impl Stages<'_> {
         let compute = (self.config.precision.compute, held);
         let key = (reward, train, compute, saved, self.form());
         let inputs: Vec<&Artifact> = [initial, pairs].into_iter().chain(embeddings).collect();
-        let name = format!("reward/{name}");
-        self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
+        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
             let embeddings = embeddings.map(|artifact| artifact.file(embed::EMBEDDINGS));
             let inputs = RewardInputs {
                 model: initial.path(),

@@ -1,12 +1,15 @@
 //! Updates in expectation: every answer weighs its probability, so there is no sampling error, and each
 //! method is followed to where it ends.
 
-use afd_exact::{divergence::kl, estimator, optimum::kl_optimum, placement::k3_optimum};
+use afd_exact::{
+    best_of_n::best_of_n, divergence::kl, estimator, optimum::kl_optimum, placement::k3_optimum,
+};
 use afd_policy::rl::{
     LossType, RlConfig, ValueConfig,
     advantage::{Advantage, advantages, gae},
     kl::{KlEstimator, KlLevel, KlPlacement},
     objective::{Batch, PolicyGradient},
+    transform::best_of_n_log_ratio,
 };
 use afd_train::{Stepper, schedule::learning_rate};
 
@@ -193,6 +196,31 @@ fn with_k3_of_the_answer_in_the_loss_the_tail_is_heavier() {
     let tail = |world: &World| k3_optimum(&distribution(&world.reference), &world.reward, BETA);
     assert_reached(&config, tail);
     assert!(apart(&config, optimum) > 1e-3);
+}
+
+/// BOND's backward KL. Two answers are made to tie, where its second term counts.
+#[test]
+fn with_the_log_ratio_of_best_of_n_for_reward_it_is_the_references_best_of_n() {
+    for seed in 0..3 {
+        let mut world = World::new(seed);
+        world.reward[4] = world.reward[7];
+        let reference = distribution(&world.reference);
+        let scores = world.reward.clone();
+        let share = |of: &dyn Fn(f64) -> bool| {
+            let chosen = scores.iter().zip(&reference).filter(|(s, _)| of(**s));
+            chosen.map(|(_, p)| p).sum::<f64>()
+        };
+        for n in [2, 4] {
+            let paid = scores.iter().map(|&score| {
+                let (below, at_most) = (share(&|s| s < score), share(&|s| s <= score));
+                best_of_n_log_ratio(below, at_most, n)
+            });
+            world.reward = paid.collect();
+            let best = best_of_n(&reference, &scores, n as u32);
+            let far = kl(&followed(&world, &rloo(1.0)), &best);
+            assert!(far < 1e-6, "{far} nats: best of {n}");
+        }
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! the advantages and the optimiser are those of training.
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod adversarial;
 mod enumerated;
 mod preference;
 mod sampled;

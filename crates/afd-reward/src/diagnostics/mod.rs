@@ -106,13 +106,7 @@ pub fn run(
     placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let predictions = inputs.reward_model.join(PREDICTIONS);
-    let path = inputs.reward_model.join("summary.json");
-    let summary = afd_stage::fs::read_to_string(&path)?;
-    let mut summary: serde_json::Value =
-        serde_json::from_str(&summary).map_err(|error| afd_data::Error::json(&path, 1, &error))?;
-    let paired = summary["objective"] == serde_json::json!(ObjectiveKind::BradleyTerry);
-    let held_out = HeldOut::read(inputs.pairs, &predictions, paired)?;
+    let (held_out, mut summary) = held_out(inputs.pairs, inputs.reward_model)?;
     let logits = &held_out.logits;
     let mut meter = meter::shallow(&held_out, ctx.seed());
     let mut calibration_slope = None;
@@ -127,10 +121,7 @@ pub fn run(
         .samples
         .map(|samples| OnSamples::read(&samples))
         .transpose()?;
-    let missing = || Error::RewardModelFile {
-        path: predictions.clone(),
-        problem: "holds no held-out pair; train the reward model again".into(),
-    };
+    let missing = || nothing_held_out(inputs.reward_model);
     let sure = logits.iter().filter(|logit| logit.abs() > SURE).count();
     let mut found = Diagnostics {
         accuracy: held_out.accuracy(),
@@ -165,4 +156,33 @@ pub fn run(
     summary["warnings"] = warnings.into();
     ctx.write("summary.json", format!("{summary:#}\n").as_bytes())?;
     Ok(())
+}
+
+/// How well a reward model tells the classes of its pairs apart on the prompts held out: what stands in
+/// [`Diagnostics::auc`].
+///
+/// # Errors
+/// As [`run`].
+pub fn held_out_auc(pairs: &Path, reward_model: &Path) -> Result<Auc, Error> {
+    let (held_out, _) = held_out(pairs, reward_model)?;
+    auc(&held_out.logits, &held_out.labels, &held_out.prompts)
+        .ok_or_else(|| nothing_held_out(reward_model))
+}
+
+/// The pairs that a reward model did not learn from, and its summary.
+fn held_out(pairs: &Path, reward_model: &Path) -> Result<(HeldOut, serde_json::Value), Error> {
+    let path = reward_model.join("summary.json");
+    let summary = afd_stage::fs::read_to_string(&path)?;
+    let summary: serde_json::Value =
+        serde_json::from_str(&summary).map_err(|error| afd_data::Error::json(&path, 1, &error))?;
+    let paired = summary["objective"] == serde_json::json!(ObjectiveKind::BradleyTerry);
+    let held_out = HeldOut::read(pairs, &reward_model.join(PREDICTIONS), paired)?;
+    Ok((held_out, summary))
+}
+
+fn nothing_held_out(reward_model: &Path) -> Error {
+    Error::RewardModelFile {
+        path: reward_model.join(PREDICTIONS),
+        problem: "holds no held-out pair; train the reward model again".into(),
+    }
 }

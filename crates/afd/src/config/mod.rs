@@ -30,7 +30,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::models::{self, Located, Models};
 pub(crate) use layers::{Layers, Overrides};
-pub(crate) use policies::{Method, PolicyConfig, ReferencePolicy, SamplerConfig};
+pub(crate) use policies::{
+    AdversarialConfig, DiscriminatorStart, Method, PolicyConfig, PolicySource, ReferencePolicy,
+    SamplerConfig,
+};
 pub(crate) use problem::ConfigError;
 pub(crate) use recipe::Recipe;
 use sections::Sections;

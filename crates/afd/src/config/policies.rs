@@ -1,7 +1,10 @@
 //! Policies to be made from the fine-tuned one: `[policies.NAME]`, each laid over `[policy]`. A table
 //! in it, such as `guards`, replaces the one of `[policy]` whole.
 
-use afd_policy::{ExtrapolateConfig, OfflineConfig, RlConfig, offline, rl::Guards};
+use afd_policy::{
+    ExtrapolateConfig, OfflineConfig, RlConfig, offline,
+    rl::{Guards, RewardTransform},
+};
 use afd_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +30,9 @@ pub(crate) struct PolicyConfig {
 pub(crate) struct PolicySource {
     /// How.
     method: MethodName,
+    /// The policy that it goes on from: another of these; without it, the fine-tuned policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<String>,
     /// What it is paid by: the name of a reward model, `closed-form` or one of its variants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reward: Option<String>,
@@ -42,10 +48,12 @@ pub(crate) struct PolicySource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ReferencePolicy {
-    /// The fine-tuned policy, which learning begins with.
+    /// The fine-tuned policy.
     Sft,
     /// The initial policy.
     Initial,
+    /// The policy that learning begins with.
+    Start,
 }
 
 /// How policies are made.
@@ -54,11 +62,13 @@ pub(crate) enum ReferencePolicy {
 enum MethodName {
     /// From its own answers, drawn as it learns.
     Rl,
-    /// From stored answers of the fine-tuned policy.
+    /// The same against a discriminator that learns to tell its answers from demonstrations, in turn.
+    Adversarial,
+    /// From stored answers of the policy it goes on from.
     Offline,
     /// By going on in weights along the way from the initial policy.
     Weights,
-    /// The fine-tuned policy, drawn from otherwise.
+    /// The policy it goes on from, drawn from otherwise.
     Sampler,
 }
 
@@ -67,9 +77,36 @@ enum MethodName {
 #[serde(untagged)]
 pub(crate) enum Method {
     Rl(Box<RlConfig>, TrainConfig),
+    Adversarial(AdversarialConfig, Box<RlConfig>, TrainConfig),
     Offline(OfflineConfig, TrainConfig),
     Weights(ExtrapolateConfig),
     Sampler(SamplerConfig),
+}
+
+/// How a discriminator and the policy take turns, next to the keys of [`RlConfig`], which say how the policy
+/// takes its own: by `reward_transform` which divergence from the demonstrator it descends, by
+/// `ptx_coef` how it is held to the demonstrations. Source: the adversarial form of inverse
+/// reinforcement learning, Sun & van der Schaar, arXiv 2405.15624, stated there and not run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AdversarialConfig {
+    /// How often each has its turn, at most.
+    pub(crate) rounds: usize,
+    /// Whether the discriminator learns from the answers of all rounds so far, or of its own alone. Over
+    /// many rounds replay is fictitious play: the mean of the policies nears the demonstrator, and not
+    /// the last of them.
+    pub(crate) replay: bool,
+    /// Where it begins.
+    pub(crate) discriminator: DiscriminatorStart,
+}
+
+/// What a round's discriminator begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DiscriminatorStart {
+    /// The initial policy's decoder, as other reward models do.
+    Fresh,
+    /// The discriminator of the round before.
+    Continued,
 }
 
 /// How the fine-tuned policy is drawn from, where not as it is.
@@ -86,17 +123,47 @@ impl PolicyConfig {
     /// How it is trained, if it is.
     pub(crate) fn train(&self) -> Option<&TrainConfig> {
         match &self.method {
-            Method::Rl(_, train) | Method::Offline(_, train) => Some(train),
+            Method::Rl(_, train) | Method::Adversarial(_, _, train) | Method::Offline(_, train) => {
+                Some(train)
+            }
             Method::Weights(_) | Method::Sampler(_) => None,
         }
     }
 
-    /// Whether it learns from stored answers and what a reward says of them.
+    /// How it learns from its own answers, if it does.
+    pub(crate) fn rl(&self) -> Option<&RlConfig> {
+        match &self.method {
+            Method::Rl(rl, _) | Method::Adversarial(_, rl, _) => Some(rl),
+            Method::Offline(..) | Method::Weights(_) | Method::Sampler(_) => None,
+        }
+    }
+
+    /// Whether it learns from stored answers.
+    pub(crate) fn reads_stored_answers(&self) -> bool {
+        let more = |config: &OfflineConfig| config.objective == offline::Method::Sft;
+        match &self.method {
+            Method::Offline(config, _) => !more(config),
+            _ => self.reads_stored_scores(),
+        }
+    }
+
+    /// Whether it learns from what a reward says of stored answers.
     pub(crate) fn reads_stored_scores(&self) -> bool {
         match &self.method {
-            Method::Offline(config, _) => !matches!(config.objective, offline::Method::Spin { .. }),
+            Method::Offline(config, _) => !matches!(
+                config.objective,
+                offline::Method::Spin { .. } | offline::Method::Sft
+            ),
+            Method::Rl(rl, _) => {
+                matches!(rl.reward_transform, Some(RewardTransform::BestOfN { .. }))
+            }
             _ => false,
         }
+    }
+
+    /// Whether it learns from a reward that it is given.
+    pub(crate) fn is_paid(&self) -> bool {
+        matches!(self.method, Method::Rl(..)) || self.reads_stored_scores()
     }
 
     /// Every value out of range: the key, and what it must be.
@@ -104,6 +171,18 @@ impl PolicyConfig {
         let finite = |key, value: f64| (!value.is_finite()).then_some((key, "a number"));
         let own = match &self.method {
             Method::Rl(config, _) => config.problems(),
+            Method::Adversarial(adversarial, config, _) => {
+                let never = adversarial.rounds == 0;
+                let never = never.then_some(("rounds", "1 or more"));
+                let best = config.reward_transform;
+                let best = matches!(best, Some(RewardTransform::BestOfN { .. }));
+                let best = best.then_some((
+                    "reward_transform.name",
+                    "\"gail\" or \"ratio\": there are no stored scores of a discriminator yet to come",
+                ));
+                let own = config.problems().into_iter();
+                own.chain(never).chain(best).collect()
+            }
             Method::Offline(config, _) => config.problems(),
             Method::Weights(config) => finite("strength", config.strength).into_iter().collect(),
             Method::Sampler(config) => {
@@ -115,15 +194,19 @@ impl PolicyConfig {
             }
         };
         let train = self.train().into_iter().flat_map(TrainConfig::problems);
-        let paid = matches!(self.method, Method::Rl(..)) || self.reads_stored_scores();
-        let missing = (paid && self.source.reward.is_none())
+        let missing = (self.is_paid() && self.source.reward.is_none())
             .then_some(("reward", "given, for the method learns from one"));
-        let held = matches!(self.method, Method::Rl(..)) && self.source.reference.is_none();
-        let unheld = held.then_some(("reference", "\"sft\" or \"initial\""));
+        let held = self.rl().is_some() && self.source.reference.is_none();
+        let unheld = held.then_some(("reference", "\"sft\", \"initial\" or \"start\""));
+        let apart = self.reads_stored_scores() && self.rl().is_some() && !self.is_held_to_start();
+        let apart = apart.then_some((
+            "reference",
+            "\"start\" for reward_transform.name = \"best_of_n\", or \"sft\" where it goes on from that: \
+             its Best-of-N is what is aimed at",
+        ));
         let lora = match &self.method {
-            Method::Rl(config, _) => config.lora.as_ref(),
             Method::Offline(config, _) => config.lora.as_ref(),
-            Method::Weights(_) | Method::Sampler(_) => None,
+            _ => self.rl().and_then(|config| config.lora.as_ref()),
         };
         let lora = lora.is_some_and(|lora| !lora.problems().is_empty());
         let lora = lora.then_some(("lora", "adapters as `[sft.lora]` has them, with r above 0"));
@@ -131,14 +214,24 @@ impl PolicyConfig {
             .chain(train)
             .chain(missing)
             .chain(unheld)
+            .chain(apart)
             .chain(lora)
             .chain(self.batch_problems())
             .collect()
     }
 
+    /// Whether its KL term holds it to the policy that it goes on from.
+    fn is_held_to_start(&self) -> bool {
+        match self.source.reference {
+            Some(ReferencePolicy::Start) => true,
+            Some(ReferencePolicy::Sft) => self.source.from.is_none(),
+            Some(ReferencePolicy::Initial) | None => false,
+        }
+    }
+
     /// What does not go together of batches of answers, steps and their schedule.
     fn batch_problems(&self) -> Vec<(&'static str, &'static str)> {
-        let Method::Rl(config, train) = &self.method else {
+        let (Some(config), Some(train)) = (self.rl(), self.train()) else {
             return Vec::new();
         };
         let micro = train.per_device_train_batch_size * train.gradient_accumulation_steps;
@@ -186,10 +279,11 @@ impl PolicyConfig {
     }
 }
 
-/// Reads all of them, by name.
+/// Reads all of them, by name, those that others go on from before these.
 pub(super) fn read(sections: &mut Sections<'_>) -> Option<Vec<PolicyConfig>> {
     let tables = sections.named(POLICIES, COMMON);
     sections.know::<PolicySource>(COMMON);
+    sections.know::<AdversarialConfig>(COMMON);
     sections.know::<RlConfig>(COMMON);
     sections.know::<OfflineConfig>(COMMON);
     sections.know::<TrainConfig>(COMMON);
@@ -203,6 +297,12 @@ pub(super) fn read(sections: &mut Sections<'_>) -> Option<Vec<PolicyConfig>> {
                     let config = sections.read_from(&section, &table);
                     let train = sections.read_from(&section, &table);
                     Method::Rl(Box::new(config?), train?)
+                }
+                MethodName::Adversarial => {
+                    let turns = sections.read_from(&section, &table);
+                    let config = sections.read_from(&section, &table);
+                    let train = sections.read_from(&section, &table);
+                    Method::Adversarial(turns?, Box::new(config?), train?)
                 }
                 MethodName::Offline => {
                     let config = sections.read_from(&section, &table);
@@ -219,5 +319,24 @@ pub(super) fn read(sections: &mut Sections<'_>) -> Option<Vec<PolicyConfig>> {
             })
         })
         .collect();
-    each.into_iter().collect()
+    let each: Option<Vec<PolicyConfig>> = each.into_iter().collect();
+    Some(sources_first(each?))
+}
+
+/// The policies, each after the one that it goes on from; those that go in a circle, or on from nothing
+/// known, last.
+fn sources_first(mut left: Vec<PolicyConfig>) -> Vec<PolicyConfig> {
+    let mut sorted: Vec<PolicyConfig> = Vec::new();
+    loop {
+        let ready = left.iter().position(|policy| {
+            let from = policy.source.from.as_ref();
+            from.is_none_or(|from| sorted.iter().any(|earlier| earlier.name == *from))
+        });
+        match ready {
+            Some(place) => sorted.push(left.remove(place)),
+            None => break,
+        }
+    }
+    sorted.extend(left);
+    sorted
 }

@@ -11,7 +11,7 @@ use afd_reward::{
     pairs::is_free_name,
 };
 
-use super::{Config, DataSource, Golden, Method, policies::POLICIES};
+use super::{Config, DataSource, DiscriminatorStart, Golden, Method, policies::POLICIES};
 use crate::models;
 
 /// What to give for `eval.golden_path`.
@@ -140,7 +140,7 @@ impl Config {
                 || name == afd_eval::CLOSED_FORM
                 || closed_forms.contains_key(name)
         };
-        for policy in &self.policies {
+        for (place, policy) in self.policies.iter().enumerate() {
             let key = format!("{POLICIES}.{}", policy.name);
             for (field, rule) in policy.problems() {
                 rules.add(&format!("{key}.{field}"), format!("must be {rule}"));
@@ -151,6 +151,21 @@ impl Config {
                 "must have a name of its own, of letters a to z, digits and -",
             );
             let source = &policy.source;
+            let (from, earlier) = (source.from.as_ref(), &self.policies[..place]);
+            let has_weights = |name: &String| {
+                let found = earlier.iter().find(|policy| policy.name == *name);
+                found.is_some_and(|policy| !matches!(policy.method, Method::Sampler(_)))
+            };
+            rules.require(
+                from.is_none_or(has_weights),
+                &format!("{key}.from"),
+                "must be another of the policies, which has weights of its own and does not go on from this one",
+            );
+            rules.require(
+                from.is_none() || !matches!(policy.method, Method::Sampler(_)),
+                &format!("{key}.from"),
+                "must be left out for method = \"sampler\", which draws from the fine-tuned policy",
+            );
             let summed = |variant: &ClosedFormConfig| {
                 variant.reduction != Reduction::Mean && variant.references.len() == 1
             };
@@ -175,11 +190,36 @@ impl Config {
                 &format!("{key}.held_out_reward"),
                 &format!("must be another of {}", rewards.join(", ")),
             );
-            if let Method::Rl(rl, _) = &policy.method {
+            if let Some(rl) = policy.rl() {
+                let learned = source
+                    .reward
+                    .as_deref()
+                    .is_none_or(|name| rewards.contains(&name));
+                rules.require(
+                    rl.reward_transform.is_none() || learned,
+                    &format!("{key}.reward_transform"),
+                    "needs a reward of whole answers: a reward model",
+                );
                 rules.require(
                     rl.guards.held_out_patience.is_none() || held_out.is_some(),
                     &format!("{key}.guards.held_out_patience"),
                     "needs held_out_reward",
+                );
+            }
+            if let Method::Adversarial(turns, ..) = &policy.method {
+                let reward = &self.reward.0;
+                rules.require(
+                    reward.architecture != Architecture::EmbeddingMlp,
+                    &format!("{key}.method"),
+                    "needs reward.architecture = \"classifier\" or \"linear\": the answers to come have no embeddings",
+                );
+                let goes_on = turns.discriminator == DiscriminatorStart::Fresh
+                    || (reward.architecture == Architecture::Classifier
+                        && reward.ensemble.is_none());
+                rules.require(
+                    goes_on,
+                    &format!("{key}.discriminator"),
+                    "\"continued\" needs reward.architecture = \"classifier\" without ensemble",
                 );
             }
         }

@@ -46,6 +46,26 @@ objective = { method = "kto", beta = 0.1, desirable_weight = 1.0, undesirable_we
 [policies.spin]
 method = "offline"
 objective = { method = "spin", beta = 0.1 }
+[policies.longer]
+method = "offline"
+objective = { method = "sft" }
+[policies.again]
+method = "offline"
+from = "distil"
+objective = { method = "distil", n = 2 }
+[policies.bond]
+method = "rl"
+from = "again"
+reference = "start"
+beta = 1.0
+reward_transform = { name = "best_of_n", n = 4 }
+[policies.game]
+method = "adversarial"
+rounds = 2
+replay = true
+discriminator = "continued"
+reward_transform = { name = "ratio", max = 10.0 }
+ptx_coef = 0.1
 [policies.weights]
 method = "weights"
 strength = 0.5
@@ -68,12 +88,16 @@ fn rows(run: &Run) -> Vec<Value> {
         .collect()
 }
 
+fn json(run: &Run, file: &str) -> Value {
+    serde_json::from_str(&fs::read_to_string(run.file(file)).unwrap()).unwrap()
+}
+
 #[test]
 fn every_method_ends_on_one_axis() {
     let run = Run::new(EVERY);
     let told = run.pipeline(&[]).succeeds();
     let rows = rows(&run);
-    assert_eq!(rows.len(), 12, "{rows:?}");
+    assert_eq!(rows.len(), 16, "{rows:?}");
     for row in &rows {
         let name = row["name"].as_str().unwrap();
         assert!(told.stdout.contains(name), "{}", told.stdout);
@@ -92,6 +116,29 @@ fn every_method_ends_on_one_axis() {
             .is_file()
     );
     assert!(run.file("policy/rloo/completions/step-1.jsonl").is_file());
+    // A second round of distillation learns from the first one's answers.
+    let inputs = json(&run, "policy/again/manifest.json")["inputs"].clone();
+    let names: Vec<&str> = inputs
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|input| input["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "policy/distil",
+            "samples/distil-stored",
+            "stored/distil/init-sft"
+        ]
+    );
+    let rounds = json(&run, "policy/game/summary.json");
+    assert!(
+        rounds["rounds"][0]["auc"].is_f64() && rounds["ended"].is_string(),
+        "{rounds}"
+    );
+    let metrics = fs::read_to_string(run.file("policy/game/metrics.jsonl")).unwrap();
+    assert!(metrics.contains("loss/ptx"), "{metrics}");
     let metrics = fs::read_to_string(run.file("policy/grpo/metrics.jsonl")).unwrap();
     let first: Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
     for name in [
@@ -231,8 +278,7 @@ guards = { max_kl = 0.5 }
 "#,
     );
     run.pipeline(&["--until", "policy/hasty"]).succeeds();
-    let text = fs::read_to_string(run.file("policy/hasty/summary.json")).unwrap();
-    let summary: Value = serde_json::from_str(&text).unwrap();
+    let summary = json(&run, "policy/hasty/summary.json");
     let stopped = summary["stopped"].as_str().unwrap();
     assert!(stopped.contains("above guards.max_kl = 0.5"), "{summary}");
     let step = |name: &str| summary[name].as_u64().unwrap();
@@ -294,6 +340,41 @@ objective = { method = "dpo", beta = 0.1, label_smoothing = 0.7, labels = "sampl
         &[
             "`policies.rloo.num_generations` must be a divisor",
             "`policies.rloo.save_steps` must be above 0",
+        ],
+    );
+    refused(
+        r#"
+[policies.a]
+method = "rl"
+from = "b"
+[policies.b]
+method = "rl"
+from = "a"
+[policies.c]
+method = "sampler"
+temperature = 1.0
+strength = 0.0
+from = "d"
+[policies.d]
+method = "rl"
+reward = "closed-form"
+reference = "initial"
+reward_transform = { name = "best_of_n", n = 1 }
+[policies.e]
+method = "adversarial"
+rounds = 0
+replay = false
+discriminator = "fresh"
+reward_transform = { name = "best_of_n", n = 4 }
+"#,
+        &[
+            "`policies.a.from` must be another of the policies",
+            "`policies.c.from` must be left out",
+            "`policies.d.reward_transform.n` must be 2 or more",
+            "`policies.d.reward_transform` needs a reward of whole answers",
+            "`policies.d.reference` must be \"start\"",
+            "`policies.e.rounds` must be 1 or more",
+            "`policies.e.reward_transform.name` must be \"gail\" or \"ratio\"",
         ],
     );
     refused("policy = 3\n", &["`policy` must be a table, but is 3"]);

@@ -1,0 +1,230 @@
+//! How a policy is made by each method, and the stages that tell how far it is from the fine-tuned one.
+
+use std::path::Path;
+
+use afd_model::{CausalLm, Scorer};
+use afd_policy::{
+    ExtrapolateConfig, OfflineConfig, RlConfig, SampleConfig, SampleInputs, extrapolate,
+    offline::{self, OfflineInputs},
+    rl::{self, RlInputs, reward::Reward},
+    sample,
+};
+use afd_reward::{ClosedFormConfig, Reference, RewardModel, closed_form, score};
+use afd_sft::{MOVING_AVERAGE, snapshot_dir};
+use afd_stage::Artifact;
+use afd_train::TrainConfig;
+use serde::Serialize;
+
+use super::{DEMONSTRATIONS, Ingredients, PROMPTS};
+use crate::{
+    config::{PolicySource, ReferencePolicy, SamplerConfig},
+    error::Error,
+    stages::Stages,
+    steps::Stopped,
+};
+
+/// What pays a policy that learns from its own answers.
+pub(super) struct Paid<'a> {
+    /// A reward model, …
+    pub(super) reward: Option<&'a Artifact>,
+    /// … or a closed form.
+    pub(super) closed_form: Option<&'a ClosedFormConfig>,
+    /// A reward model that is watched.
+    pub(super) held_out: Option<&'a Artifact>,
+    /// Scores of stored answers, where a policy is measured against them.
+    pub(super) pool: Option<&'a Artifact>,
+}
+
+impl Stages<'_> {
+    /// What of the configuration every trained policy depends on.
+    fn making(&self) -> impl Serialize + use<'_> {
+        let model = &self.config.model;
+        let saved = (model.save_dtype, &model.max_shard_size);
+        (saved, self.config.precision, self.form(), self.batch())
+    }
+
+    /// From its own answers, beginning with `start`.
+    pub(super) fn reinforced(
+        &self,
+        name: &str,
+        source: &PolicySource,
+        (rl, train): (&RlConfig, &TrainConfig),
+        (start, paid): (&Artifact, &Paid<'_>),
+        from: &Ingredients<'_>,
+    ) -> Result<Artifact, Stopped> {
+        let config = self.config;
+        let mut inputs = vec![from.initial, from.sft, from.data];
+        if start.name() != from.sft.name() {
+            inputs.push(start);
+        }
+        inputs.extend(paid.reward);
+        inputs.extend(paid.held_out);
+        inputs.extend(paid.pool);
+        let form = paid.closed_form;
+        let key = (rl, train, source, form, &config.sample, self.making());
+        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
+            let load = |model: &Artifact| {
+                RewardModel::load(model.path(), &self.reading(from.initial), self.placement)
+            };
+            let (scorer, watched) = (
+                paid.reward.map(load).transpose()?,
+                paid.held_out.map(load).transpose()?,
+            );
+            let reward = match (&scorer, form) {
+                (Some(scorer), _) => Reward::Answers(scorer),
+                (None, Some(form)) => self.log_ratio_reward(form, from)?,
+                (None, None) => return Err(Error::Usage(format!("`{name}` has no reward"))),
+            };
+            let pool = paid.pool.map(|scores| scores.file(score::SCORES));
+            let inputs = RlInputs {
+                policy: start.path(),
+                policy_name: start.name(),
+                reference: match source.reference {
+                    Some(ReferencePolicy::Initial) => from.initial.path(),
+                    Some(ReferencePolicy::Start) => start.path(),
+                    Some(ReferencePolicy::Sft) | None => from.sft.path(),
+                },
+                prompts: &from.data.file(PROMPTS),
+                form: self.form(),
+                reward,
+                pool: pool.as_deref(),
+                held_out: watched.as_ref().map(|model| model as &dyn Scorer),
+            };
+            let (sample, save) = (&config.sample, config.model.save());
+            rl::run(rl, train, sample, &inputs, self.placement, save, ctx)?;
+            Ok::<(), Error>(())
+        })
+    }
+
+    /// The log-ratio of the fine-tuned policy and its reference, paid token by token.
+    fn log_ratio_reward(
+        &self,
+        form: &ClosedFormConfig,
+        from: &Ingredients<'_>,
+    ) -> Result<Reward<'static>, Error> {
+        let negative = match form.references.first() {
+            None | Some(&Reference::INITIAL) => from.initial.path().to_owned(),
+            Some(&Reference::Share(share)) => from.sft.file(snapshot_dir(share)),
+            Some(Reference::Named(_)) => from.sft.file(MOVING_AVERAGE),
+        };
+        Ok(Reward::LogRatio {
+            positive: Box::new(CausalLm::load(from.sft.path(), self.placement)?),
+            negative: Box::new(CausalLm::load(&negative, self.placement)?),
+            clip: form.clip,
+        })
+    }
+
+    /// From stored answers and their scores, or from demonstrations, which the `guide` holds.
+    pub(super) fn learned_offline(
+        &self,
+        name: &str,
+        (config, train): (&OfflineConfig, &TrainConfig),
+        start: &Artifact,
+        answers: Option<&Artifact>,
+        guide: &Artifact,
+    ) -> Result<Artifact, Stopped> {
+        let key = (config, train, self.making());
+        let inputs: Vec<&Artifact> = [start].into_iter().chain(answers).chain([guide]).collect();
+        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
+            let guide = match config.objective {
+                offline::Method::Sft => guide.file(DEMONSTRATIONS),
+                offline::Method::Spin { .. } => guide.file(PROMPTS),
+                _ => guide.file(score::SCORES),
+            };
+            let samples = answers.map(|answers| answers.file(sample::SAMPLES));
+            let inputs = OfflineInputs {
+                model: start.path(),
+                model_name: start.name(),
+                form: self.form(),
+                samples: samples.as_ref().unwrap_or(&guide),
+                guide: &guide,
+            };
+            let save = self.config.model.save();
+            offline::run(config, train, &inputs, self.placement, save, ctx)
+        })
+    }
+
+    /// By going on from `start` in weights, away from the initial policy.
+    pub(super) fn extrapolated(
+        &self,
+        name: &str,
+        config: &ExtrapolateConfig,
+        start: &Artifact,
+        from: &Ingredients<'_>,
+    ) -> Result<Artifact, Stopped> {
+        let key = (config, self.making());
+        let inputs = [start, from.initial];
+        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
+            let (policy, initial) = (start.path(), from.initial.path());
+            let save = self.config.model.save();
+            extrapolate::run(config, policy, initial, self.form(), save, ctx)
+        })
+    }
+
+    /// Answers of the fine-tuned policy, drawn as `sampler` says.
+    pub(super) fn drawn_otherwise(
+        &self,
+        name: &str,
+        sampler: &SamplerConfig,
+        from: &Ingredients<'_>,
+        prompts: &Path,
+    ) -> Result<Artifact, Stopped> {
+        let count = self.config.generations.policy_num_generations;
+        let config = SampleConfig {
+            temperature: sampler.temperature,
+            ..self.config.sample.clone()
+        };
+        let key = (&config, sampler, count, self.config.precision, self.form());
+        let away = (from.initial.path(), sampler.strength);
+        let inputs = SampleInputs {
+            model: from.sft.path(),
+            away_from: (sampler.strength != 0.0).then_some(away),
+            prompts,
+            num_generations: count,
+            form: self.form(),
+        };
+        self.drawn(
+            name,
+            &config,
+            &inputs,
+            &key,
+            &[from.sft, from.initial, from.data],
+        )
+    }
+
+    /// `log pi − log pi_SFT` of a policy's own answers, in nats: its mean estimates `KL(pi ‖ pi_SFT)`.
+    pub(super) fn log_ratio(
+        &self,
+        name: &str,
+        sft: &Artifact,
+        answers: &Artifact,
+    ) -> Result<Artifact, Stopped> {
+        let (batch, form) = (self.batch(), self.form());
+        let key = (batch, self.config.precision, form);
+        let inputs = [sft, answers];
+        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
+            let (samples, reference) = (answers.file(sample::SAMPLES), sft.path());
+            let plain = ClosedFormConfig::plain();
+            closed_form::run(
+                &plain,
+                &[reference],
+                &samples,
+                batch,
+                form,
+                self.placement,
+                ctx,
+            )
+        })
+    }
+
+    /// The same where the answers themselves hold both.
+    pub(super) fn sampler_log_ratio(
+        &self,
+        name: &str,
+        answers: &Artifact,
+    ) -> Result<Artifact, Stopped> {
+        self.steps.stage(self.run, name, &(), &[answers], |ctx| {
+            sample::log_ratios(&answers.file(sample::SAMPLES), score::SCORES, ctx)
+        })
+    }
+}
