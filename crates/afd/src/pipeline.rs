@@ -206,6 +206,13 @@ impl Answers {
                 pairs.push((name.clone(), stages.mixture(name, &pairs)?));
             }
         }
+        for (name, part) in &config.parts {
+            let source = pairs.iter().find(|(name, _)| name == part.of.name());
+            if let Some((_, source)) = source {
+                let made = stages.part_of_pairs(name, part, source)?;
+                pairs.push((name.clone(), made));
+            }
+        }
         Ok(pairs)
     }
 }

@@ -13,7 +13,7 @@ use afd_reward::{
     diagnostics::{self, DiagnosticsInputs, Policies, Samples},
     embed,
     learn::{self, RewardInputs},
-    pairs::{self, FOLDS, PairInputs, Share},
+    pairs::{self, FOLDS, PairInputs, Part, Share},
     score,
 };
 use afd_sft::{MOVING_AVERAGE, SftConfig, SftInputs, snapshot_dir};
@@ -184,6 +184,19 @@ impl Stages<'_> {
                 })
                 .collect();
             pairs::mix(&shares, ctx)
+        })
+    }
+
+    /// The pairs of some prompts.
+    pub(crate) fn part_of_pairs(
+        &self,
+        name: &str,
+        part: &Part,
+        pairs: &Artifact,
+    ) -> Result<Artifact, Stopped> {
+        let name = format!("pairs/{name}");
+        self.steps.stage(self.run, &name, part, &[pairs], |ctx| {
+            pairs::take(&pairs.file(pairs::PAIRS), part, ctx)
         })
     }
 

@@ -4,6 +4,7 @@ mod answers;
 mod folds;
 mod given;
 mod mix;
+mod part;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use answers::{Answers, same_content};
 pub use folds::{FOLDS, write_folds};
 pub use given::{are_pairs, copy_pairs, write_preferences};
 pub use mix::{Share, mix};
+pub use part::{Part, take};
 
 /// The `[pairs]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +35,10 @@ pub struct PairsConfig {
     /// Further reward models by name, each of several sources' pairs: their shares.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mixtures: BTreeMap<String, BTreeMap<PairSource, f64>>,
+    /// Further reward models by name, each of some prompts of a source: one of them may learn from prompts
+    /// that another, which is only watched, did not see.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, Part>,
 }
 
 /// Which two distributions the reward model tells apart: the heart of the method.
@@ -69,6 +75,7 @@ impl PairsConfig {
         let sources = self.sources.iter().map(|source| source.name());
         sources
             .chain(self.mixtures.keys().map(String::as_str))
+            .chain(self.parts.keys().map(String::as_str))
             .collect()
     }
 
@@ -99,6 +106,24 @@ impl PairsConfig {
                 let rule = format!(
                     "takes \"{}\", which must stand in pairs.sources too",
                     other.name()
+                );
+                problem(key, rule);
+            }
+        }
+        for (name, part) in &self.parts {
+            let key = format!("parts.{name}");
+            if !is_free_name(name) || self.mixtures.contains_key(name) {
+                let rule = "must have a name of its own, of letters a to z, digits and -";
+                problem(key.clone(), rule.into());
+            }
+            if !part.is_sound() {
+                let rule = "must go from one share of the prompts to a larger one, 0 to 1";
+                problem(key.clone(), rule.into());
+            }
+            if !self.sources.contains(&part.of) {
+                let rule = format!(
+                    "takes \"{}\", which must stand in pairs.sources too",
+                    part.of.name()
                 );
                 problem(key, rule);
             }

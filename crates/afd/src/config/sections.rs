@@ -12,6 +12,8 @@ pub(crate) struct Sections<'a> {
     layers: &'a Layers,
     /// Known keys by table, which may stand in another: `policies.NAME`.
     known: BTreeMap<String, Vec<&'static str>>,
+    /// Tables of a file below that are not wanted: `policies.NAME = false`.
+    unwanted: Vec<String>,
     problems: Vec<Problem>,
 }
 
@@ -20,6 +22,7 @@ impl<'a> Sections<'a> {
         Self {
             layers,
             known: BTreeMap::new(),
+            unwanted: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -46,7 +49,7 @@ impl<'a> Sections<'a> {
     }
 
     /// The tables that stand in the table `group`, by name, each laid over the table `base`, which holds
-    /// what they have in common.
+    /// what they have in common. `false` in the place of one takes away that of a file below.
     pub(crate) fn named(&mut self, group: &'static str, base: &str) -> Vec<(String, toml::Table)> {
         self.known.entry(group.to_owned()).or_default();
         self.known.entry(base.to_owned()).or_default();
@@ -60,6 +63,7 @@ impl<'a> Sections<'a> {
             }
         };
         let common = table(base);
+        let unwanted = &mut self.unwanted;
         let each = table(group)
             .into_iter()
             .filter_map(|(name, own)| match own {
@@ -68,6 +72,11 @@ impl<'a> Sections<'a> {
                     whole.extend(own);
                     Some((name, whole))
                 }
+                Value::Boolean(false) => {
+                    unwanted.push(join(group, &name));
+                    None
+                }
+                // Told as unknown.
                 _ => None,
             });
         each.collect()
@@ -142,7 +151,7 @@ impl<'a> Sections<'a> {
                 Value::Table(inner) if self.known.contains_key(&whole) => {
                     self.unknown_in(&whole, inner)
                 }
-                _ if known.contains(&key.as_str()) => Vec::new(),
+                _ if known.contains(&key.as_str()) || self.unwanted.contains(&whole) => Vec::new(),
                 _ => vec![(whole, nearest(key, known.iter().copied()))],
             }
         });

@@ -8,6 +8,10 @@ use crate::util::{Ends, Run};
 
 /// Every method once.
 const EVERY: &str = r#"
+[pairs.parts.other-half]
+of = "init-sft"
+from = 0.5
+to = 1.0
 [policies.rloo]
 method = "rl"
 [policies.grpo]
@@ -18,7 +22,7 @@ kl_placement = "loss"
 kl_estimator = "k3"
 epsilon = 0.2
 num_iterations = 2
-held_out_reward = "init-demo"
+held_out_reward = "other-half"
 guards = { max_kl = 100.0, held_out_patience = 5 }
 [policies.ppo]
 method = "rl"

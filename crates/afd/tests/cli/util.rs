@@ -53,6 +53,9 @@ max_steps = 3
 save_steps = 1
 log_completions_steps = 2
 
+[policies]
+aligned = false
+
 [eval]
 n = [1, 2, 3]
 bootstrap_resamples = 200
