@@ -1,8 +1,12 @@
 //! `cargo xtask study`: one configuration, several seeds, and a sweep over one key.
 
+mod chart;
+mod known;
+mod lines;
 mod plan;
 mod results;
 mod reward;
+mod seeds;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::study::known::Run;
+
 /// Positions of the heterogeneity dial: how much of the demonstrator's style is its own.
 const DIALS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 
@@ -123,14 +125,13 @@ pub(super) fn quick() -> Vec<Case> {
     cases
 }
 
-impl Case {
-    /// Below the study's folder. Variants share it with the default, and so its data and policies.
-    pub(super) fn folder(&self) -> String {
+impl Run for Case {
+    /// Variants share it with the default, and so its data and policies.
+    fn folder(&self) -> String {
         format!("heterogeneity-{}/seed-{}", self.heterogeneity, self.seed)
     }
 
-    /// What `--set` is given.
-    pub(super) fn assignments(&self) -> Vec<String> {
+    fn assignments(&self) -> Vec<String> {
         let dial = format!("world.heterogeneity={:?}", self.heterogeneity);
         let seed = format!("seed={}", self.seed);
         let changes = self.changes.iter().map(|change| (*change).to_owned());

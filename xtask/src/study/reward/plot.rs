@@ -1,9 +1,10 @@
 //! The results as figures: lines over the heterogeneity dial, a dot for every seed.
 
-use std::fmt::Write;
+use crate::study::chart::{self, Area, COLOURS, Stroke};
+use crate::study::seeds::mean_and_half;
 
 use super::cases::DEFAULT;
-use super::results::{Results, Row, mean_and_half};
+use super::results::{Results, Row};
 use super::tables::SOURCES;
 
 const WIDTH: f64 = 760.0;
@@ -12,11 +13,6 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 190.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 56.0;
-
-/// Colours that people with colour blindness can tell apart, by Okabe and Ito.
-const COLOURS: [&str; 7] = [
-    "#0072b2", "#d55e00", "#cc79a7", "#009e73", "#56b4e9", "#e69f00", "#7f7f7f",
-];
 
 /// A line: its name, and what of each row it follows.
 struct Line {
@@ -73,141 +69,42 @@ fn figure(title: &str, results: &Results, lines: &[Line]) -> String {
         .iter()
         .flat_map(|line| dials.iter().flat_map(|&dial| values(line, dial)))
         .collect();
-    let (low, high) = range(&all);
-    let x = |dial: f64| LEFT + (WIDTH - LEFT - RIGHT) * dial;
-    let y = |value: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low);
-    let mut svg = head(title);
-    axes(&mut svg, (low, high), &dials, &x, &y);
+    let area = Area {
+        left: LEFT,
+        right: WIDTH - RIGHT,
+        top: TOP,
+        bottom: HEIGHT - BOTTOM,
+        across: (0.0, 1.0),
+        upwards: chart::range(&all),
+    };
+    let mut svg = chart::head((WIDTH, HEIGHT), LEFT, title);
+    let across = "heterogeneity: how much of the demonstrator's style is its own";
+    chart::axes(&mut svg, &area, &dials, |dial| dial, across);
     for (number, line) in lines.iter().enumerate() {
-        let colour = match lines.len() > COLOURS.len() {
-            true => COLOURS[number / 2],
-            false => COLOURS[number],
-        };
-        let dash = if line.dashed {
-            " stroke-dasharray=\"5 4\""
-        } else {
-            ""
+        let stroke = Stroke {
+            colour: match lines.len() > COLOURS.len() {
+                true => COLOURS[number / 2],
+                false => COLOURS[number],
+            },
+            dashes: if line.dashed { "5 4" } else { "" },
         };
         // Dots of neighbouring lines side by side.
         let aside = (number as f64 - lines.len() as f64 / 2.0) * 2.5;
-        let mut path = String::new();
+        let mut places = Vec::new();
         for &dial in &dials {
             let values = values(line, dial);
             let Some((mean, _)) = mean_and_half(&values) else {
                 continue;
             };
-            let command = if path.is_empty() { 'M' } else { 'L' };
-            let _ = write!(path, "{command}{:.1} {:.1}", x(dial), y(mean));
+            places.push((area.x(dial), area.y(mean)));
             for value in values {
-                let _ = writeln!(
-                    svg,
-                    "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2\" fill=\"{colour}\" fill-opacity=\".45\"/>",
-                    x(dial) + aside,
-                    y(value)
-                );
+                let x = area.x(dial) + aside;
+                chart::dot(&mut svg, x, area.y(value), stroke.colour);
             }
         }
-        let _ = writeln!(
-            svg,
-            "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dash}/>"
-        );
-        let (at, key) = (TOP + 10.0 + 20.0 * number as f64, WIDTH - RIGHT + 16.0);
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{key} {at}h24\" stroke=\"{colour}\" stroke-width=\"2\"{dash}/>\
-             <text x=\"{}\" y=\"{}\">{}</text>",
-            key + 30.0,
-            at + 4.0,
-            line.name
-        );
+        chart::curve(&mut svg, &places, stroke);
+        let (x, y) = (WIDTH - RIGHT + 16.0, TOP + 10.0 + 20.0 * number as f64);
+        chart::key(&mut svg, x, y, stroke, &line.name);
     }
     svg + "</svg>\n"
-}
-
-fn head(title: &str) -> String {
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         font-family=\"system-ui, sans-serif\" font-size=\"12\">\n\
-         <style>\n\
-         :root {{ color-scheme: light dark }}\n\
-         rect.ground {{ fill: Canvas }}\n\
-         text {{ fill: CanvasText }}\n\
-         .axis {{ stroke: CanvasText; stroke-opacity: .2 }}\n\
-         </style>\n\
-         <rect class=\"ground\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\n\
-         <text x=\"{LEFT}\" y=\"24\" font-weight=\"600\" font-size=\"14\">{title}</text>\n"
-    )
-}
-
-fn axes(
-    svg: &mut String,
-    (low, high): (f64, f64),
-    dials: &[f64],
-    x: &dyn Fn(f64) -> f64,
-    y: &dyn Fn(f64) -> f64,
-) {
-    let step = round_step((high - low) / 5.0);
-    let first = (low / step).ceil() as i64;
-    let last = (high / step).floor() as i64;
-    for value in (first..=last).map(|count| count as f64 * step) {
-        let _ = writeln!(
-            svg,
-            "<path class=\"axis\" d=\"M{LEFT} {at:.1}H{}\"/>\
-             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{value:.2}</text>",
-            WIDTH - RIGHT,
-            LEFT - 8.0,
-            y(value) + 4.0,
-            at = y(value)
-        );
-    }
-    for &dial in dials {
-        let _ = writeln!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{dial}</text>",
-            x(dial),
-            HEIGHT - BOTTOM + 20.0
-        );
-    }
-    let _ = writeln!(
-        svg,
-        "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">heterogeneity: how much of the demonstrator's style is its own</text>",
-        x(0.5),
-        HEIGHT - BOTTOM + 42.0
-    );
-}
-
-/// 1, 2 or 5 times a power of ten, about as large as `step`.
-fn round_step(step: f64) -> f64 {
-    let power = 10f64.powf(step.log10().floor());
-    let digit = step / power;
-    let digit = [1.0, 2.0, 5.0].into_iter().find(|&nice| digit <= nice);
-    power * digit.unwrap_or(10.0)
-}
-
-/// A range that holds all values, a little wider than they are.
-fn range(values: &[f64]) -> (f64, f64) {
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    match low < high {
-        true => (low - 0.04 * (high - low), high + 0.04 * (high - low)),
-        false => (0.0, 1.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn axes_go_in_round_steps() {
-        for (step, round) in [
-            (0.13, 0.2),
-            (0.2, 0.2),
-            (0.7, 1.0),
-            (0.045, 0.05),
-            (3.1, 5.0),
-        ] {
-            assert!((round_step(step) - round).abs() < 1e-12, "{step}");
-        }
-    }
 }

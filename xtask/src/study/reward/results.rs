@@ -1,12 +1,12 @@
 //! What the runs found, one line for each ranker of each.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::study::known::Run;
+use crate::study::lines;
 use crate::summary::{BEST_OF_N, Summary};
 
 use super::cases::Case;
@@ -74,19 +74,8 @@ pub(super) fn rows(case: &Case, summary: &Summary) -> Result<Vec<Row>, Error> {
 impl Results {
     /// Reads the file of results; there are none if there is no file.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        let text = fs::read_to_string(path).map_err(Error::io(path))?;
-        let row = |line: &str| {
-            serde_json::from_str(line).map_err(|source| Error::Json {
-                path: path.to_owned(),
-                source,
-            })
-        };
-        let lines = text.lines().filter(|line| !line.trim().is_empty());
         Ok(Self {
-            rows: lines.map(row).collect::<Result<_, _>>()?,
+            rows: lines::read(path)?,
         })
     }
 
@@ -101,17 +90,7 @@ impl Results {
 
     /// Adds the rows of a case to the file, in one write, and to these.
     pub(super) fn add(&mut self, path: &Path, rows: Vec<Row>) -> Result<(), Error> {
-        let mut text = String::new();
-        for row in &rows {
-            // Strings and numbers always serialise.
-            text += &format!("{}\n", serde_json::json!(row));
-        }
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(Error::io(path))?;
-        file.write_all(text.as_bytes()).map_err(Error::io(path))?;
+        lines::append(path, &rows)?;
         self.rows.extend(rows);
         Ok(())
     }
@@ -154,38 +133,10 @@ impl Results {
     }
 }
 
-/// The mean over seeds, and half of its 95 % t-interval; none for a single seed.
-pub(super) fn mean_and_half(values: &[f64]) -> Option<(f64, Option<f64>)> {
-    let count = values.len();
-    if count == 0 {
-        return None;
-    }
-    let mean = values.iter().sum::<f64>() / count as f64;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    let t = T975.get(count.wrapping_sub(2)).copied();
-    let half = t.map(|t| t * (squares / (count - 1) as f64 / count as f64).sqrt());
-    Some((mean, half))
-}
-
-/// The 97.5 % quantile of Student's t with 1, 2, … degrees of freedom.
-const T975: [f64; 9] = [
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262,
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::study::reward::cases::all;
-
-    #[test]
-    fn intervals_are_students() {
-        // Standard deviation of 1, 2, 3, 4, 5 is √2.5, of their mean √0.5.
-        let (mean, half) = mean_and_half(&[1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
-        assert_eq!(mean, 3.0);
-        assert!((half.unwrap() - 2.776 * 0.5f64.sqrt()).abs() < 1e-9);
-        assert_eq!(mean_and_half(&[2.0]), Some((2.0, None)));
-        assert_eq!(mean_and_half(&[]), None);
-    }
 
     #[test]
     fn results_are_found_again() {

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use crate::study::seeds::{self, NOTHING, mean_and_half, signed};
+
 use super::cases::DEFAULT;
-use super::results::{N, Results, Row, mean_and_half};
+use super::results::{N, Results, Row};
 
 /// Rewards told apart by the two distributions they separate, as the tables and figures have them.
 pub(super) const SOURCES: [&str; 6] = [
@@ -165,22 +167,9 @@ fn one_by_one(text: &mut String, results: &Results, variants: &[String], dial: f
     text.push('\n');
 }
 
-const NOTHING: &str = "–";
-
 fn cell(rows: Vec<&Row>, of: fn(&Row) -> Option<f64>) -> String {
     let values: Vec<f64> = rows.into_iter().filter_map(of).collect();
-    match mean_and_half(&values) {
-        None => NOTHING.to_owned(),
-        Some((mean, None)) => format!("{mean:.2}"),
-        Some((mean, Some(half))) => format!("{mean:.2} ± {half:.2}"),
-    }
-}
-
-fn signed((mean, half): (f64, Option<f64>)) -> String {
-    match half {
-        None => format!("{mean:+.2}"),
-        Some(half) => format!("{mean:+.2} ± {half:.2}"),
-    }
+    seeds::cell(&values)
 }
 
 #[cfg(test)]
