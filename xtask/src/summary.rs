@@ -23,6 +23,20 @@ pub(crate) struct Summary {
     pub(crate) rows: Vec<Row>,
     #[serde(default)]
     pub(crate) rankers: Vec<Ranker>,
+    #[serde(default)]
+    pub(crate) reference: Option<Reference>,
+}
+
+/// Policies known by their answers only.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Reference {
+    pub(crate) demonstrator: Demonstrator,
+}
+
+/// Who wrote the demonstrations.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Demonstrator {
+    pub(crate) golden_mean: f64,
 }
 
 /// What is known of what chooses.
@@ -50,6 +64,33 @@ pub(crate) struct Row {
     pub(crate) golden_mean: f64,
     /// Its 95 % interval, low and high.
     pub(crate) golden_ci95: [f64; 2],
+    #[serde(flatten)]
+    pub(crate) figures: Figures,
+}
+
+/// What is known of a policy beside its golden reward, where it is.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Figures {
+    /// Golden mean less that of the fine-tuned policy.
+    pub(crate) delta_vs_sft: Option<f64>,
+    /// The same at the fine-tuned policy's length.
+    pub(crate) length_controlled_gain: Option<f64>,
+    /// Divergence in nats; from the fine-tuned policy, but for that one itself and the initial one.
+    pub(crate) kl_nats: Option<f64>,
+    pub(crate) kl_se: Option<f64>,
+    /// `estimate` or `upper bound`.
+    pub(crate) kl_kind: Option<String>,
+    /// Mean score by the ranker itself, or by the reward that was learned from.
+    pub(crate) proxy_mean: Option<f64>,
+    /// That of the fine-tuned policy's answers.
+    pub(crate) proxy_mean_sft: Option<f64>,
+    /// Nats an answer.
+    pub(crate) entropy_nats: Option<f64>,
+    pub(crate) eos_rate: Option<f64>,
+    /// Tokens.
+    pub(crate) mean_length: Option<f64>,
+    pub(crate) distinct_2: Option<f64>,
 }
 
 /// What a row is about.
@@ -139,6 +180,7 @@ pub(crate) mod tests {
             },
             golden_mean,
             golden_ci95: [golden_mean - 0.1, golden_mean + 0.1],
+            figures: Figures::default(),
         }
     }
 
@@ -147,6 +189,7 @@ pub(crate) mod tests {
             format: FORMAT,
             rows,
             rankers: Vec::new(),
+            reference: None,
         }
     }
 
@@ -157,7 +200,8 @@ pub(crate) mod tests {
         let text = r#"{"format": 1, "rows": [
             {"policy": "sft", "golden_mean": 0.5, "golden_ci95": [0.4, 0.6], "kl": 1.0},
             {"policy": "best-of-n", "ranker": "init-sft", "n": 8, "golden_mean": 1, "golden_ci95": [0.9, 1.1]},
-            {"policy": "trained", "name": "rloo", "ranker": null, "n": 1, "golden_mean": 2, "golden_ci95": [1, 3]}
+            {"policy": "trained", "name": "rloo", "ranker": null, "n": 1, "golden_mean": 2, "golden_ci95": [1, 3],
+             "kl_nats": 1, "kl_kind": "estimate"}
         ]}"#;
         fs::write(&path, text).unwrap();
         let summary = Summary::read(&path).unwrap();
@@ -165,6 +209,8 @@ pub(crate) mod tests {
         assert_eq!(summary.rows[1].id.cells(), "best-of-n | init-sft | 8");
         assert_eq!(summary.rows[2].id.policy, TRAINED);
         assert_eq!(summary.rows[2].id.cells(), "rloo |  | 1");
+        assert_eq!(summary.rows[2].figures.kl_nats, Some(1.0));
+        assert_eq!(summary.rows[0].figures.kl_kind, None);
         assert!(summary.rows[1].beats(&summary.rows[0]));
         assert!(
             summary
