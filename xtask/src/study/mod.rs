@@ -4,6 +4,7 @@ mod chart;
 mod known;
 mod lines;
 mod plan;
+mod policy;
 mod results;
 mod reward;
 mod seeds;
@@ -26,12 +27,14 @@ Examples:
   cargo xtask study --config configs/quickstart.toml --seeds 0,1,2 --set world.rows=1000
   cargo xtask study --config configs/quickstart.toml --sweep world.quality=0,0.5,1
   cargo xtask study reward
+  cargo xtask study policy
 Runs stand in OUT/seed-K or OUT/KEY=VALUE/seed-K, the results in OUT/study.md and OUT/study.json.
 Finished stages are skipped, so an interrupted study is continued by the same command.";
 
 #[derive(clap::Subcommand)]
 enum Known {
     Reward(reward::Args),
+    Policy(policy::Args),
 }
 
 #[derive(clap::Args)]
@@ -69,8 +72,10 @@ pub(crate) struct Args {
 
 /// Runs what is not finished yet, one run after the other, and writes the tables.
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    if let Some(Known::Reward(args)) = &args.known {
-        return reward::run(args);
+    match &args.known {
+        Some(Known::Reward(args)) => return reward::run(args),
+        Some(Known::Policy(args)) => return policy::run(args),
+        None => {}
     }
     let plan = Plan::new(&args.seeds, args.sweep.as_ref())?;
     let out = args.out_dir();
