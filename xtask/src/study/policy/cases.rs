@@ -66,7 +66,7 @@ const WEIGHTS: &str = r#"{ method="weights", strength=STRENGTH }"#;
 const SHARPENED: &str = r#"{ method="sampler", temperature=STRENGTH, strength=0.0 }"#;
 
 /// All of them, in the order of runs, tables and figures.
-pub(super) const LINES: [Line; 15] = [
+pub(super) const LINES: &[Line] = &[
     line(SELECTION, "a ranker", "N", [2.0, 4.0, 8.0, 16.0], ""),
     line("raft", INIT_SFT, "N", [2.0, 4.0, 8.0, 16.0], RAFT),
     line("dpo", INIT_SFT, "beta", BETAS, DPO),
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn departures_grow() {
-        for line in &LINES {
+        for line in LINES {
             let [first, .., last] = line.strengths;
             let sign = (last - first).signum();
             let grows = |pair: &[f64]| (pair[1] - pair[0]).signum() == sign;

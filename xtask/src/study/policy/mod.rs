@@ -22,7 +22,7 @@ const CONFIG: &str = "configs/study-policy.toml";
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask study policy
-  cargo xtask study policy --most 15         the first seed
+  cargo xtask study policy --most 10
   cargo xtask study policy --quick
 Results are added to OUT/results.jsonl as each run ends; what is there is not run again, so the same
 command goes on where it was stopped. Tables and figures are drawn from that file.";

@@ -34,7 +34,7 @@ pub(super) struct Row {
     /// What it is worth: `estimate` or `upper bound`.
     pub(super) kl_kind: Option<String>,
     /// Mean score by its reward, less that of the fine-tuned policy; none where no reward model
-    /// was learned from.
+    /// was learned from, or chose.
     pub(super) proxy_gain: Option<f64>,
     /// Nats an answer.
     pub(super) entropy: Option<f64>,
@@ -43,8 +43,9 @@ pub(super) struct Row {
     /// Tokens of an answer.
     pub(super) mean_length: Option<f64>,
     pub(super) distinct_2: Option<f64>,
-    /// Tokens read and written to make it, beyond fine-tuning and reward models; those of stored answers,
-    /// which several share, are not counted either.
+    /// What the stage that made it counted: tokens of the answers learned from with their prompts, once
+    /// for each pass, and of those that a reference read beforehand; 0 where nothing is learned. What
+    /// reinforcement learning draws, scores and values on the way is not counted.
     pub(super) training_tokens: u64,
     /// Tokens that models read one by one to give an answer: its own, twice where two models read
     /// each (`logits`), and N answers of the fine-tuned policy for Best-of-N. What a ranker then

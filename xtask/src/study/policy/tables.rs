@@ -27,12 +27,16 @@ pub(super) fn markdown(results: &Results, done: usize, of: usize) -> String {
          - *KL*: divergence from the fine-tuned policy in nats an answer, by the policy's own answers. \
          Best-of-N has none measured: ≤ is log N − (N − 1)/N, which is often far more than it is.\n\
          - *Proxy gain*: what the reward that is learned from, or that chooses, says of the answers, \
-         less what it says of the fine-tuned policy's; in units of its own.\n\
-         - *Training tokens*, in thousands, were read and written to make the policy, beyond \
-         fine-tuning, reward models and stored answers. *Inference tokens* are read by a model one by \
-         one for each answer given: N answers for Best-of-N, twice for `logits`, where two models read.\n\n\
+         less what it says of the fine-tuned policy's, in units of its own; {NOTHING} where that is no \
+         reward model.\n\
+         - *Training tokens*, in thousands, are those of the answers learned from with their prompts, \
+         once for each pass, and what a reference read of them beforehand; drawing and scoring answers is \
+         not among them. *Inference tokens* are read by a model one by one for each answer given: N \
+         answers for Best-of-N, without what its ranker reads, and twice for `logits`, where two models \
+         read.\n\n\
          ± is half of a 95 % t-interval over seeds; figures without are means over seeds.\n\n\
          ![Golden gain over KL](gain.svg)\n\n\
+         Dashed: Best-of-N at its bound, by some of its rankers; the tables have all.\n\n\
          ![Proxy gain beside golden gain](proxy.svg)\n",
         seeds.join(", ")
     );
