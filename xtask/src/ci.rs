@@ -105,6 +105,7 @@ fn steps() -> Vec<Step> {
         Step::on(&union, test("vulkan", &union, ON_A_DEVICE)),
         Step::xtask("quickstart --device flex --dev --features libtorch,vulkan"),
         Step::xtask("study reward --quick --dev --features libtorch,vulkan"),
+        Step::xtask("study policy --quick --dev --features libtorch,vulkan"),
         Step::xtask("agreement --dev libtorch vulkan"),
         Step::command(shell::cargo(&["build", "--release", "-p", "afd"])),
         Step {

@@ -85,6 +85,8 @@ pub(crate) struct Figures {
     pub(crate) proxy_mean: Option<f64>,
     /// That of the fine-tuned policy's answers.
     pub(crate) proxy_mean_sft: Option<f64>,
+    #[serde(default)]
+    pub(crate) proxy_spearman_within_prompt_golden: Option<f64>,
     /// Nats an answer.
     pub(crate) entropy_nats: Option<f64>,
     pub(crate) eos_rate: Option<f64>,

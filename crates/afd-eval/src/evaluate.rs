@@ -246,6 +246,7 @@ impl Evaluation<'_> {
             proxy: None,
             proxy_mean: None,
             proxy_mean_sft: None,
+            proxy_spearman_within_prompt_golden: None,
             mean_length: six_digits(mean(length)),
             cut_off: six_digits(mean(cut)),
             eos_rate: Some(six_digits(1.0 - mean(cut))),

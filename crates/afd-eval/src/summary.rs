@@ -188,6 +188,11 @@ pub struct PolicyRow {
     /// Mean score of SFT's own answers by `proxy`, if that is one of the rankers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_mean_sft: Option<f64>,
+    /// Rank correlation of `proxy` with the golden reward among the policy's own answers to a prompt:
+    /// whether what it was trained on still tells its good answers from its bad ones. `None` without
+    /// proxy or spread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_spearman_within_prompt_golden: Option<f64>,
     /// Mean number of tokens in an answer, end token included.
     pub mean_length: f64,
     /// Share of answers cut off by the token limit.

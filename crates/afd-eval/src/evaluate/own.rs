@@ -1,7 +1,7 @@
 //! Figures of policies that have answers of their own: the initial, the fine-tuned, the trained.
 
 use afd_data::records::Sample;
-use afd_stats::{mean, six_digits, standard_error, win_rates};
+use afd_stats::{mean, six_digits, spearman_within, standard_error, win_rates};
 
 use super::{Evaluation, cut, distinct::distinct_n, lengths};
 use crate::{
@@ -41,12 +41,20 @@ impl Evaluation<'_> {
         };
         let (proxy, scores) = policy.proxy.as_ref().map(|(name, own)| (name, own)).unzip();
         let of_sft = proxy.and_then(|name| self.ranker(name));
+        let golden = self
+            .golden
+            .iter()
+            .map(|row| row.policy(&policy.name).to_vec());
+        let golden: Vec<Vec<f64>> = golden.collect();
         PolicyRow {
             policy: Policy::Trained,
             name: Some(policy.name.clone()),
             proxy: proxy.cloned(),
             proxy_mean: scores.map(|own| over_prompts(own)),
             proxy_mean_sft: of_sft.map(over_prompts),
+            proxy_spearman_within_prompt_golden: scores
+                .and_then(|own| spearman_within(own, &golden))
+                .map(six_digits),
             entropy_nats: entropy,
             ..self.with_kl(
                 log_ratio,

@@ -35,6 +35,7 @@ fn answers(summary: &Summary) -> Table {
         "trained on",
         "its mean",
         "of SFT's answers",
+        "rank correlation",
         "ended",
         "tokens",
         "entropy in nats",
@@ -50,6 +51,7 @@ fn answers(summary: &Summary) -> Table {
             plain(row.proxy.as_deref().unwrap_or("–")),
             number(row.proxy_mean, 2),
             number(row.proxy_mean_sft, 2),
+            number(row.proxy_spearman_within_prompt_golden, 2),
             plain(&row.eos_rate.map_or_else(|| "–".to_owned(), share)),
             number(Some(row.mean_length), 1),
             number(row.entropy_nats, 1),
@@ -66,7 +68,8 @@ fn answers(summary: &Summary) -> Table {
         header: header.map(str::to_owned).to_vec(),
         rows,
         note: "Where the mean of the reward that a policy was trained on rises and its golden \
-               reward does not, it is over-optimised. Less entropy and less distinct answers than \
+               reward does not, it is over-optimised; its rank correlation is with the golden reward, \
+               among the policy's own answers to a prompt. Less entropy and less distinct answers than \
                SFT's are what is lost in variety."
             .to_owned(),
     }

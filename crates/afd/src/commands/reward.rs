@@ -17,7 +17,8 @@ pub(crate) fn run(args: &PairsArgs) -> Result<(), Error> {
             }
             Architecture::Classifier | Architecture::Linear => None,
         };
-        let model = stages.reward(&args.name, initial, &pairs, embeddings.as_ref())?;
+        let name = format!("reward/{}", args.name);
+        let model = stages.reward(&name, initial, &pairs, embeddings.as_ref())?;
         let found = stages.diagnostics(&args.name, (&pairs, &model), None, None)?;
         Ok(told(&model, &found)?)
     })

@@ -28,6 +28,7 @@ pub(super) const RANKERS: [&str; 7] = [
 pub(super) const INIT_SFT: &str = "init-sft";
 const PREFERENCE: &str = "preference";
 const CLIPPED: &str = "closed-form-clipped";
+const DEMONSTRATIONS: &str = "demonstrations";
 
 /// A way to a policy, and how far it is gone.
 #[derive(Debug, PartialEq)]
@@ -45,30 +46,42 @@ pub(super) struct Line {
     table: &'static str,
 }
 
-/// How what learns from stored answers is trained.
-const TRAIN: &str =
+/// How what learns from single answers is trained, and how from prompts with their pairs.
+const ANSWERS: &str =
     "num_train_epochs=1, max_steps=0, per_device_train_batch_size=32, learning_rate=1e-4";
+const PROMPTS: &str =
+    "num_train_epochs=1, max_steps=0, per_device_train_batch_size=8, learning_rate=1e-4";
 
 const BETAS: [f64; STRENGTHS] = [1.0, 0.5, 0.25, 0.1];
+/// Of what is done again on top of itself, by `FROM`.
+const ROUNDS: [f64; STRENGTHS] = [1.0, 2.0, 3.0, 4.0];
 
 const RAFT: &str =
-    r#"{ method="offline", reward="REWARD", objective={ method="distil", n=STRENGTH }, TRAIN }"#;
-const DPO: &str = r#"{ method="offline", reward="REWARD", objective={ method="dpo", beta=STRENGTH, label_smoothing=0.0, labels="sampled" }, TRAIN }"#;
-const SPIN: &str = r#"{ method="offline", objective={ method="spin", beta=STRENGTH }, TRAIN }"#;
+    r#"{ method="offline", reward="REWARD", objective={ method="distil", n=STRENGTH }, ANSWERS }"#;
+const BOND: &str = r#"{ method="rl", reward="REWARD", reward_transform={ name="best_of_n", n=STRENGTH }, beta=1.0 }"#;
+const DPO: &str = r#"{ method="offline", reward="REWARD", objective={ method="dpo", beta=STRENGTH, label_smoothing=0.0, labels="sampled", pairs_per_prompt=4 }, PROMPTS }"#;
+const SPIN: &str = r#"{ method="offline", FROM objective={ method="spin", beta=0.1, pairs_per_prompt=4 }, PROMPTS }"#;
 const RLOO: &str = r#"{ method="rl", reward="REWARD", beta=STRENGTH }"#;
 /// As published: the deviation divided by, answers' lengths too, and the KL term in the loss.
 const GRPO: &str = r#"{ method="rl", reward="REWARD", advantage="group_std", loss_type="grpo", kl_placement="loss", kl_estimator="k3", beta=STRENGTH }"#;
 const PPO: &str = r#"{ method="rl", reward="REWARD", advantage="gae", beta=STRENGTH, epsilon=0.2, num_iterations=2, value={ learning_rate=1e-3, gamma=1.0, lam=0.95, cliprange_value=0.2, warmup_batches=2 } }"#;
 const DENSE_PATH: &str =
     r#"{ method="rl", reward="REWARD", advantage="reward_to_go", beta=STRENGTH }"#;
+/// A round each, held to the policy that it goes on from: the game itself is against the demonstrations.
+const REVERSE: &str = r#"{ method="adversarial", FROM rounds=1, replay=false, discriminator="fresh", reference="start", beta=0.5, max_steps=20 }"#;
+const GAIL: &str = r#"{ method="adversarial", FROM rounds=1, replay=false, discriminator="fresh", reference="start", beta=0.5, max_steps=20, reward_transform={ name="gail" } }"#;
+const FORWARD: &str = r#"{ method="adversarial", FROM rounds=1, replay=false, discriminator="fresh", reference="start", beta=0.5, max_steps=20, reward_transform={ name="ratio", max=10.0 } }"#;
+const ANCHORED: &str = r#"{ method="adversarial", FROM rounds=1, replay=false, discriminator="fresh", reference="start", beta=0.5, max_steps=20, ptx_coef=0.1 }"#;
 const LOGITS: &str = r#"{ method="sampler", temperature=1.0, strength=STRENGTH }"#;
 const WEIGHTS: &str = r#"{ method="weights", strength=STRENGTH }"#;
 const SHARPENED: &str = r#"{ method="sampler", temperature=STRENGTH, strength=0.0 }"#;
+const LONGER: &str = r#"{ method="offline", objective={ method="sft" }, num_train_epochs=STRENGTH, max_steps=0, per_device_train_batch_size=16, learning_rate=1e-4 }"#;
 
 /// All of them, in the order of runs, tables and figures.
 pub(super) const LINES: &[Line] = &[
     line(SELECTION, "a ranker", "N", [2.0, 4.0, 8.0, 16.0], ""),
-    line("raft", INIT_SFT, "N", [2.0, 4.0, 8.0, 16.0], RAFT),
+    line("raft", INIT_SFT, "N", [2.0, 3.0, 5.0, 8.0], RAFT),
+    line("bond", INIT_SFT, "N", [2.0, 4.0, 8.0, 16.0], BOND),
     line("dpo", INIT_SFT, "beta", BETAS, DPO),
     line("rloo", INIT_SFT, "beta", BETAS, RLOO),
     line("grpo", INIT_SFT, "beta", [0.4, 0.2, 0.1, 0.04], GRPO),
@@ -102,11 +115,28 @@ pub(super) const LINES: &[Line] = &[
         SHARPENED,
     ),
     line(
-        "spin",
-        "demonstrations",
-        "beta",
-        [0.5, 0.2, 0.1, 0.05],
-        SPIN,
+        "sft-longer",
+        DEMONSTRATIONS,
+        "epochs",
+        [1.0, 2.0, 4.0, 8.0],
+        LONGER,
+    ),
+    line("spin", DEMONSTRATIONS, "round", ROUNDS, SPIN),
+    line("adversarial", DEMONSTRATIONS, "round", ROUNDS, REVERSE),
+    line("adversarial-gail", DEMONSTRATIONS, "round", ROUNDS, GAIL),
+    line(
+        "adversarial-ratio",
+        DEMONSTRATIONS,
+        "round",
+        ROUNDS,
+        FORWARD,
+    ),
+    line(
+        "adversarial-anchored",
+        DEMONSTRATIONS,
+        "round",
+        ROUNDS,
+        ANCHORED,
     ),
     line("rloo", PREFERENCE, "beta", BETAS, RLOO),
     line("rloo", CLIPPED, "beta", BETAS, RLOO),
@@ -131,19 +161,18 @@ const fn line(
 }
 
 /// What the quick cut has one strength each of.
-const QUICK: [&str; 5] = [SELECTION, "raft", "rloo", "spin", "logits"];
+const QUICK: [&str; 5] = [SELECTION, "raft", "dpo", "rloo", "logits"];
 
 /// The place of that strength: as many answers are drawn of each prompt as its N says.
 const QUICK_PLACE: usize = 1;
 
 /// What makes the quick cut quick.
-const LITTLE: [&str; 7] = [
+const LITTLE: [&str; 6] = [
     "world.rows=240",
     "data.max_rows={ test = 20 }",
     "sft.num_train_epochs=1",
     "reward.num_train_epochs=1",
     "sample.stored_num_generations=4",
-    "sample.test_num_generations=4",
     "policy.max_steps=2",
 ];
 
@@ -173,8 +202,8 @@ pub(super) fn all() -> Vec<Case> {
 /// A cut that takes a minute: one call that makes one policy of each of a few lines.
 pub(super) fn quick() -> Vec<Case> {
     let kept = |line: &&Line| {
-        let reward_learned = line.name == "rloo" && line.reward != INIT_SFT;
-        QUICK.contains(&line.name) && !reward_learned
+        let again = ["rloo", "dpo"].contains(&line.name) && line.reward != INIT_SFT;
+        QUICK.contains(&line.name) && !again
     };
     vec![Case {
         seed: SEEDS[0],
@@ -207,12 +236,23 @@ impl Line {
         if of_two { 2.0 } else { 1.0 }
     }
 
+    /// Whether each policy goes on from the one before, so that making it takes what that took too.
+    pub(super) fn goes_on(&self) -> bool {
+        self.table.contains("FROM")
+    }
+
     /// The table of the policy with the strength at a place.
     fn table(&self, place: usize) -> String {
+        let from = match place.checked_sub(1) {
+            None => String::new(),
+            Some(before) => format!(r#"from="{}", "#, self.policy(before)),
+        };
         self.table
             .replace("REWARD", self.reward)
             .replace("STRENGTH", &self.strengths[place].to_string())
-            .replace("TRAIN", TRAIN)
+            .replace("FROM ", &from)
+            .replace("ANSWERS", ANSWERS)
+            .replace("PROMPTS", PROMPTS)
     }
 }
 
@@ -231,7 +271,7 @@ impl Run for Case {
             for &place in &self.places {
                 let policy = format!("policies.{}", line.policy(place));
                 all.push(format!("{policy}={}", line.table(place)));
-                if self.little && line.table.contains("TRAIN") {
+                if self.little && line.table(place).contains("max_steps=0") {
                     all.push(format!("{policy}.max_steps=2"));
                 }
             }
@@ -286,7 +326,7 @@ mod tests {
                 assert!(name.chars().all(allowed), "{name}");
                 let table: toml::Table = format!("policy = {value}").parse().unwrap();
                 assert!(table["policy"]["method"].is_str(), "{assignment}");
-                for word in ["REWARD", "STRENGTH", "TRAIN"] {
+                for word in ["REWARD", "STRENGTH", "ANSWERS", "PROMPTS", "FROM"] {
                     assert!(!value.contains(word), "{assignment}");
                 }
                 names.push(name.to_owned());
@@ -311,13 +351,26 @@ mod tests {
         assert_eq!(
             of("raft", 3),
             "raft-init-sft-4={ method=\"offline\", reward=\"init-sft\", \
-             objective={ method=\"distil\", n=16 }, num_train_epochs=1, max_steps=0, \
+             objective={ method=\"distil\", n=8 }, num_train_epochs=1, max_steps=0, \
              per_device_train_batch_size=32, learning_rate=1e-4 }"
         );
         assert_eq!(
             of("sharpened", 0),
             r#"sharpened-none-1={ method="sampler", temperature=0.9, strength=0.0 }"#
         );
+    }
+
+    #[test]
+    fn a_round_goes_on_from_the_one_before() {
+        let spin = LINES.iter().find(|line| line.name == "spin").unwrap();
+        assert!(
+            spin.goes_on()
+                && spin
+                    .table(0)
+                    .starts_with(r#"{ method="offline", objective="#)
+        );
+        let second = r#"{ method="offline", from="spin-demonstrations-1", objective="#;
+        assert!(spin.table(1).starts_with(second), "{}", spin.table(1));
     }
 
     #[test]
@@ -343,7 +396,7 @@ mod tests {
     fn the_quick_cut_cuts_training_short_wherever_there_is_any() {
         let assignments = quick()[0].assignments();
         let short = |name: &str| assignments.contains(&format!("policies.{name}.max_steps=2"));
-        assert!(short("raft-init-sft-2") && short("spin-demonstrations-2"));
+        assert!(short("raft-init-sft-2") && short("dpo-init-sft-2"));
         assert!(!short("logits-log-ratio-2") && !short("rloo-init-sft-2"));
         assert!(assignments.contains(&"policy.max_steps=2".to_owned()));
     }

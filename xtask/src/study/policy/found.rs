@@ -1,9 +1,9 @@
 //! The rows of a finished run: what its summary says of each policy, and what making it took.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::error::Error;
 use crate::study::known::Run;
@@ -59,15 +59,31 @@ impl Found<'_> {
             Ok(Row {
                 strength: Some(line.strengths[place]),
                 proxy_gain: own.zip(of_sft).map(|(own, of_sft)| own - of_sft),
-                training_tokens: match line.only_samples() {
-                    true => 0,
-                    false => tokens(&self.run_dir.join("policy").join(&name))?,
-                },
+                training_tokens: self.training_tokens(line, place)?,
                 inference_tokens: length.map(|length| length * line.passes()),
                 ..self.row(line.name, line.reward, row)
             })
         };
         self.case.places.iter().map(of_place).collect()
+    }
+
+    /// What making a policy read and wrote, and what it was made on top of.
+    fn training_tokens(&self, line: &Line, place: usize) -> Result<u64, Error> {
+        if line.only_samples() {
+            return Ok(0);
+        }
+        let first = if line.goes_on() { 0 } else { place };
+        let mut all = 0;
+        for place in first..=place {
+            let name = line.policy(place);
+            all += tokens(&self.run_dir.join("policy").join(&name))?;
+            // Of a policy made in rounds the stages that made it.
+            let rounds = self.run_dir.join("rounds").join(&name);
+            for stage in stages_below(&rounds)? {
+                all += tokens(&stage)?;
+            }
+        }
+        Ok(all)
     }
 
     /// What was chosen among the fine-tuned policy's answers, and before it what that is beside.
@@ -149,6 +165,7 @@ impl Found<'_> {
             kl_se: figures.kl_se,
             kl_kind: figures.kl_kind.clone(),
             proxy_gain: None,
+            proxy_rank: figures.proxy_spearman_within_prompt_golden,
             entropy: figures.entropy_nats,
             eos_rate: figures.eos_rate,
             mean_length: figures.mean_length,
@@ -161,7 +178,23 @@ impl Found<'_> {
     }
 }
 
-/// The tokens that a finished stage read and wrote.
+/// The stages `ROUND/TURN` in a folder of rounds; none if there is no such folder.
+fn stages_below(rounds: &Path) -> Result<Vec<PathBuf>, Error> {
+    let within = |folder: &Path| -> Result<Vec<PathBuf>, Error> {
+        let entries = fs::read_dir(folder).map_err(Error::io(folder))?;
+        let paths = entries.map(|entry| Ok(entry.map_err(Error::io(folder))?.path()));
+        paths.collect()
+    };
+    let mut stages = Vec::new();
+    if rounds.is_dir() {
+        for round in within(rounds)? {
+            stages.extend(within(&round)?);
+        }
+    }
+    Ok(stages)
+}
+
+/// The tokens that a finished stage read, and those it wrote to learn from.
 fn tokens(stage: &Path) -> Result<u64, Error> {
     #[derive(Deserialize)]
     struct Manifest {
@@ -171,11 +204,22 @@ fn tokens(stage: &Path) -> Result<u64, Error> {
     struct Cost {
         tokens: u64,
     }
-    let path = stage.join("manifest.json");
-    let bytes = fs::read(&path).map_err(Error::io(&path))?;
-    let manifest: Manifest =
-        serde_json::from_slice(&bytes).map_err(|source| Error::Json { path, source })?;
-    Ok(manifest.cost.tokens)
+    #[derive(Default, Deserialize)]
+    struct Drawn {
+        #[serde(default)]
+        generated_tokens: u64,
+    }
+    fn read<T: DeserializeOwned>(path: PathBuf) -> Result<T, Error> {
+        let bytes = fs::read(&path).map_err(Error::io(&path))?;
+        serde_json::from_slice(&bytes).map_err(|source| Error::Json { path, source })
+    }
+    let manifest: Manifest = read(stage.join("manifest.json"))?;
+    let summary = stage.join("summary.json");
+    let drawn: Drawn = match summary.is_file() {
+        true => read(summary)?,
+        false => Drawn::default(),
+    };
+    Ok(manifest.cost.tokens + drawn.generated_tokens)
 }
 
 #[cfg(test)]
@@ -195,7 +239,8 @@ mod tests {
         format!(
             r#"{{"policy": "trained", "name": "{name}", "golden_mean": 0.75, "golden_ci95": [0.5, 1],
             "delta_vs_sft": 0.25, "length_controlled_gain": 0.125, "kl_nats": 1.5, "kl_se": 0.25,
-            "kl_kind": "estimate", "proxy_mean": 2.0, "proxy_mean_sft": 0.5, "entropy_nats": 20,
+            "kl_kind": "estimate", "proxy_mean": 2.0, "proxy_mean_sft": 0.5,
+            "proxy_spearman_within_prompt_golden": 0.375, "entropy_nats": 20,
             "eos_rate": 0.9, "mean_length": 50, "distinct_2": 0.75}}"#
         )
     }
@@ -219,7 +264,7 @@ mod tests {
         };
         let mut rows = vec![plain("init", -0.5, 0.0), plain("sft", 0.5, 2.5)];
         rows.extend(["raft-init-sft-2", "rloo-init-sft-2"].map(trained));
-        rows.extend(["spin-demonstrations-2", "logits-log-ratio-2"].map(trained));
+        rows.extend(["dpo-init-sft-2", "logits-log-ratio-2"].map(trained));
         rows.extend(
             RANKERS
                 .iter()
@@ -234,11 +279,7 @@ mod tests {
     /// A run's folder with what making policies took.
     fn run_dir() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        for name in [
-            "raft-init-sft-2",
-            "rloo-init-sft-2",
-            "spin-demonstrations-2",
-        ] {
+        for name in ["raft-init-sft-2", "rloo-init-sft-2", "dpo-init-sft-2"] {
             let stage = folder.path().join("policy").join(name);
             fs::create_dir_all(&stage).unwrap();
             let manifest = r#"{"stage": "policy", "cost": {"tokens": 1234, "seconds": 1.5}}"#;
@@ -266,6 +307,7 @@ mod tests {
             length_controlled_gain: Some(0.125),
             kl_se: Some(0.25),
             proxy_gain: Some(1.5),
+            proxy_rank: Some(0.375),
             entropy: Some(20.0),
             eos_rate: Some(0.9),
             mean_length: Some(50.0),

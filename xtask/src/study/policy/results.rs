@@ -37,15 +37,17 @@ pub(super) struct Row {
     /// was learned from, or chose.
     pub(super) proxy_gain: Option<f64>,
     /// Nats an answer.
+    /// Rank correlation of that reward with the golden one, among the policy's own answers to a prompt.
+    pub(super) proxy_rank: Option<f64>,
     pub(super) entropy: Option<f64>,
     /// Share of answers that ended by themselves.
     pub(super) eos_rate: Option<f64>,
     /// Tokens of an answer.
     pub(super) mean_length: Option<f64>,
     pub(super) distinct_2: Option<f64>,
-    /// What the stage that made it counted: tokens of the answers learned from with their prompts, once
-    /// for each pass, and of those that a reference read beforehand; 0 where nothing is learned. What
-    /// reinforcement learning draws, scores and values on the way is not counted.
+    /// What making it took: tokens read to learn from and by references, once for each pass, and those
+    /// drawn on the way, with all of the policies it was made on top of; 0 where nothing is learned. The
+    /// stored answers that many learn from, and what rewards read, are not counted.
     pub(super) training_tokens: u64,
     /// Tokens that models read one by one to give an answer: its own, twice where two models read
     /// each (`logits`), and N answers of the fine-tuned policy for Best-of-N. What a ranker then
@@ -131,6 +133,7 @@ pub(super) mod tests {
             kl_se: Some(0.01),
             kl_kind: Some("estimate".to_owned()),
             proxy_gain: Some(gain * 3.0),
+            proxy_rank: Some(0.3),
             entropy: Some(12.25),
             eos_rate: Some(0.99),
             mean_length: Some(40.0),

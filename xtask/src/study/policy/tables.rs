@@ -29,11 +29,16 @@ pub(super) fn markdown(results: &Results, done: usize, of: usize) -> String {
          - *Proxy gain*: what the reward that is learned from, or that chooses, says of the answers, \
          less what it says of the fine-tuned policy's, in units of its own; {NOTHING} where that is no \
          reward model.\n\
-         - *Training tokens*, in thousands, are those of the answers learned from with their prompts, \
-         once for each pass, and what a reference read of them beforehand; drawing and scoring answers is \
-         not among them. *Inference tokens* are read by a model one by one for each answer given: N \
+         - *Rank*: the rank correlation of that reward with the golden one among the policy's own answers to a \
+         prompt: whether it can still tell them apart where the policy has gone.\n\
+         - *Training tokens*, in thousands: those read to learn from and by references, once for each \
+         pass, and those drawn on the way, with all that a policy was made on top of. The stored answers \
+         that many learn from, and what rewards read, are not among them. \
+         *Inference tokens* are read by a model one by one for each answer given: N \
          answers for Best-of-N, without what its ranker reads, and twice for `logits`, where two models \
          read.\n\n\
+         Preferences, where they are the reward, are as noisy as people's: of two answers the first is preferred \
+         with probability σ(golden₁ − golden₂).\n\n\
          ± is half of a 95 % t-interval over seeds; figures without are means over seeds.\n\n\
          ![Golden gain over KL](gain.svg)\n\n\
          Dashed: Best-of-N at its bound, by some of its rankers; the tables have all.\n\n\
@@ -112,10 +117,10 @@ fn strengths(text: &mut String, results: &Results, curve: &Curve) {
     let _ = writeln!(
         text,
         "\n## {curve}\n\n\
-         | {} | gain | at its length | KL | proxy gain | entropy | EOS rate | distinct-2 | training \
+         | {} | gain | at its length | KL | proxy gain | rank | entropy | EOS rate | distinct-2 | training \
          tokens | inference tokens |\n|{}",
         curve.line.strength,
-        " ---: |".repeat(10)
+        " ---: |".repeat(11)
     );
     for (strength, rows) in strengths {
         let kl = match curve.is_bound() {
@@ -127,6 +132,7 @@ fn strengths(text: &mut String, results: &Results, curve: &Curve) {
             interval(&rows, |row| row.length_controlled_gain),
             kl,
             interval(&rows, |row| row.proxy_gain),
+            mean(&rows, 2, |row| row.proxy_rank),
             mean(&rows, 1, |row| row.entropy),
             mean(&rows, 2, |row| row.eos_rate),
             mean(&rows, 2, |row| row.distinct_2),
@@ -170,10 +176,10 @@ mod tests {
         assert!(text.contains("3 of 75 runs"), "{text}");
         assert!(text.contains("seeds 0, 1."), "{text}");
         // t(1) = 12.706, standard errors 0.1, 0.05, 0.1 and 0.3.
-        let both = "| 1 | 0.30 ± 1.27 | 0.15 ± 0.64 | 0.50 ± 1.27 | 0.90 ± 3.81 | 12.2 | 0.99 | \
+        let both = "| 1 | 0.30 ± 1.27 | 0.15 ± 0.64 | 0.50 ± 1.27 | 0.90 ± 3.81 | 0.30 | 12.2 | 0.99 | \
                     0.75 | 123 | 40 |";
         assert!(text.contains(both), "{text}");
-        let alone = "| 0.5 | 0.50 | 0.25 | 1.00 | 1.50 | 12.2 | 0.99 | 0.75 | 123 | 40 |";
+        let alone = "| 0.5 | 0.50 | 0.25 | 1.00 | 1.50 | 0.30 | 12.2 | 0.99 | 0.75 | 123 | 40 |";
         assert!(text.contains(alone), "{text}");
         // Seed 0: 0.2 + 0.3 / 6 at 0.5 nats; seed 1: 0.4 · 5 / 6, and it ends before 1 nat.
         assert!(
@@ -206,7 +212,7 @@ mod tests {
             ..row(0, 0.0, 0.0, 2.0)
         };
         let text = page(vec![best, demonstrator]);
-        let line = "| 4 | 0.25 | 0.12 | ≤ 0.64 | 0.75 | – | 0.99 | – | 0 | 160 |";
+        let line = "| 4 | 0.25 | 0.12 | ≤ 0.64 | 0.75 | 0.30 | – | 0.99 | – | 0 | 160 |";
         assert!(text.contains(line), "{text}");
         assert!(
             text.contains("| Best-of-N (init-sft) | 0.20 | – |"),

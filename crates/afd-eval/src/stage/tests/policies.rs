@@ -59,6 +59,7 @@ fn figures_of_a_policy_are_those_worked_out_on_paper() {
         (row.proxy_mean, row.proxy_mean_sft),
         (Some(3.5), Some(1.83333))
     );
+    assert_eq!(row.proxy_spearman_within_prompt_golden, Some(1.0));
     // Half a nat a token; no answer has two words.
     assert_eq!(row.entropy_nats, Some(1.25));
     assert_eq!((row.distinct_1, row.distinct_2), (Some(1.0), None));
