@@ -2,6 +2,7 @@
 //!
 //! - [`sample::run`] draws answers to prompts and stores them with their log-probs;
 //!   [`sample::run_shard`] draws a part of them, elsewhere.
+//! - [`sample::run_by_blocks`] has a reward choose as they are drawn.
 //! - [`sample::answer`] is the same for callers with their own input and output.
 //! - [`extrapolate::run`] makes a policy of the weights of two.
 //! - [`best_of_n::run`] picks the best of stored answers by each ranker's stored scores,
@@ -21,4 +22,4 @@ pub use error::Error;
 pub use extrapolate::ExtrapolateConfig;
 pub use offline::OfflineConfig;
 pub use rl::RlConfig;
-pub use sample::{SampleConfig, SampleInputs, Shard};
+pub use sample::{BlocksConfig, SampleConfig, SampleInputs, Shard};

@@ -5,6 +5,7 @@
 //! another order.
 
 mod answer;
+mod blocks;
 mod partial;
 mod shard;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 
 pub use answer::{answer, answer_guided, load, load_other, requests};
+pub use blocks::{BlocksConfig, run_by_blocks};
 use partial::{FinishedBatch, append, resume};
 pub use shard::Shard;
 

@@ -102,7 +102,7 @@ pub fn answer_guided(
     requests: &[&GenerationRequest],
     config: &SampleConfig,
 ) -> Result<Vec<Vec<Sample>>, Error> {
-    let stop_text = |ids: &[u32]| find_stop(tokenizer, ids, &config.stop_strings);
+    let stop_text = |ids: &[u32]| find_stop(tokenizer, ids, &config.stop_strings, 1);
     let stop = Stop {
         ids: tokenizer.eos_ids(),
         text: if config.stop_strings.is_empty() {
@@ -124,18 +124,18 @@ pub fn answer_guided(
     rows.collect()
 }
 
-/// Whether the end of `ids` spells one of `stops`; only as many tokens are decoded as a stop
-/// string may span.
-fn find_stop(tokenizer: &Tokenizer, ids: &[u32], stops: &[String]) -> bool {
+/// Whether the end of `ids`, of which the last `new` were not looked at before, spells one of `stops`;
+/// only as many tokens are decoded as a stop string may span.
+pub(super) fn find_stop(tokenizer: &Tokenizer, ids: &[u32], stops: &[String], new: usize) -> bool {
     stops.iter().any(|stop| {
-        let tail = ids.len().saturating_sub(stop.len() + 4);
+        let tail = ids.len().saturating_sub(stop.len() + 3 + new);
         tokenizer
             .decode(&ids[tail..])
             .is_ok_and(|text| text.contains(stop.as_str()))
     })
 }
 
-fn to_row(
+pub(super) fn to_row(
     tokenizer: &Tokenizer,
     prompt: &str,
     index: usize,

@@ -292,3 +292,78 @@ fn weights_of_two_shapes_are_refused_by_name() {
         assert!(cause.contains(part), "{cause}");
     }
 }
+
+/// Likes answers with many different letters.
+struct Letters;
+
+impl afd_model::Scorer for Letters {
+    fn score(
+        &self,
+        pairs: &[(&str, &str)],
+    ) -> Result<Vec<f64>, Box<dyn std::error::Error + Send + Sync>> {
+        let letters = |text: &str| text.chars().collect::<BTreeSet<char>>().len() as f64;
+        Ok(pairs.iter().map(|(_, answer)| letters(answer)).collect())
+    }
+}
+
+#[test]
+fn one_block_is_the_best_of_its_candidates_and_many_keep_the_policys_log_probs() {
+    let fixture = Fixture::new();
+    let (model, prompts) = (base(), fixture.path("prompts.jsonl"));
+    let (inputs, placement) = (inputs(&model, &prompts), Placement::from(test_device()));
+    let drawn = |block_length| {
+        let blocks = BlocksConfig {
+            block_length,
+            num_candidates: 3,
+        };
+        let body =
+            |ctx: &StageContext| run_by_blocks(&SHORT, blocks, &inputs, &Letters, &placement, ctx);
+        rows(&fixture.stage(body).unwrap())
+    };
+    let tokenizer = Tokenizer::open(&model, DialogueForm::Hh).unwrap();
+    let policy = load(&model, &tokenizer, &placement).unwrap();
+    let seed = RunDir::open(&fixture.path("run"), 3, Arc::new(Quiet))
+        .unwrap()
+        .stage_seed("samples");
+    let texts = distinct_prompts(&prompts).unwrap();
+    let whole = drawn(SHORT.max_completion_length);
+    for request in requests(&tokenizer, &texts, 2, seed).unwrap().chunks(1) {
+        let prompt = tokenizer.decode(&request[0].prompt_ids).unwrap();
+        for (index, &seed) in request[0].seeds.iter().enumerate() {
+            let candidates = GenerationRequest {
+                prompt_ids: request[0].prompt_ids.clone(),
+                seeds: (0..3)
+                    .map(|k| afd_stage::seed::derive(seed, "block", k))
+                    .collect(),
+            };
+            let drawn = answer(&policy, &tokenizer, &[&prompt], &[&candidates], &SHORT).unwrap();
+            let scores: Vec<_> = drawn[0]
+                .iter()
+                .map(|row| (prompt.as_str(), row.completion.as_str()))
+                .collect();
+            let scores = afd_model::Scorer::score(&Letters, &scores).unwrap();
+            let most = scores.iter().copied().fold(0.0, f64::max);
+            let best = scores.iter().position(|score| *score == most).unwrap();
+            let row = whole
+                .iter()
+                .find(|row| row.prompt == prompt && row.index == index as u32);
+            let row = row.unwrap();
+            assert_eq!(row.completion_ids, drawn[0][best].completion_ids);
+            assert_eq!(row.finish_reason, drawn[0][best].finish_reason);
+        }
+    }
+    let by_token = drawn(1);
+    assert_ne!(by_token, whole);
+    for row in by_token {
+        let prompt = tokenizer.encode_prompt(&row.prompt).unwrap();
+        let ids = [&prompt[..], &row.completion_ids].concat();
+        let sequence = afd_model::Sequence {
+            ids: &ids,
+            prompt_len: prompt.len(),
+        };
+        let scored = policy.score_log_probs(&[sequence], 1).unwrap();
+        for (found, expected) in row.logprobs.iter().zip(&scored[0]) {
+            assert!((found - expected).abs() < 1e-4, "{found}, {expected}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! in it, such as `guards`, replaces the one of `[policy]` whole.
 
 use afd_policy::{
-    ExtrapolateConfig, OfflineConfig, RlConfig, offline,
+    BlocksConfig, ExtrapolateConfig, OfflineConfig, RlConfig, offline,
     rl::{Guards, RewardTransform},
 };
 use afd_train::TrainConfig;
@@ -68,8 +68,10 @@ enum MethodName {
     Offline,
     /// By going on in weights along the way from the initial policy.
     Weights,
-    /// The policy it goes on from, drawn from otherwise.
+    /// The fine-tuned policy, drawn from otherwise.
     Sampler,
+    /// The fine-tuned policy, a reward choosing as it draws.
+    Blocks,
 }
 
 /// How a policy is made, with the keys of that method.
@@ -81,6 +83,7 @@ pub(crate) enum Method {
     Offline(OfflineConfig, TrainConfig),
     Weights(ExtrapolateConfig),
     Sampler(SamplerConfig),
+    Blocks(BlocksConfig),
 }
 
 /// How a discriminator and the policy take turns, next to the keys of [`RlConfig`], which say how the policy
@@ -126,7 +129,7 @@ impl PolicyConfig {
             Method::Rl(_, train) | Method::Adversarial(_, _, train) | Method::Offline(_, train) => {
                 Some(train)
             }
-            Method::Weights(_) | Method::Sampler(_) => None,
+            Method::Weights(_) | Method::Sampler(_) | Method::Blocks(_) => None,
         }
     }
 
@@ -134,7 +137,9 @@ impl PolicyConfig {
     pub(crate) fn rl(&self) -> Option<&RlConfig> {
         match &self.method {
             Method::Rl(rl, _) | Method::Adversarial(_, rl, _) => Some(rl),
-            Method::Offline(..) | Method::Weights(_) | Method::Sampler(_) => None,
+            Method::Offline(..) | Method::Weights(_) | Method::Sampler(_) | Method::Blocks(_) => {
+                None
+            }
         }
     }
 
@@ -161,9 +166,14 @@ impl PolicyConfig {
         }
     }
 
-    /// Whether it learns from a reward that it is given.
+    /// Whether it learns from a reward that it is given, or has it choose.
     pub(crate) fn is_paid(&self) -> bool {
-        matches!(self.method, Method::Rl(..)) || self.reads_stored_scores()
+        matches!(self.method, Method::Rl(..) | Method::Blocks(_)) || self.reads_stored_scores()
+    }
+
+    /// Whether there are weights, and not only another way to draw from the fine-tuned policy's.
+    pub(crate) fn has_weights(&self) -> bool {
+        !matches!(self.method, Method::Sampler(_) | Method::Blocks(_))
     }
 
     /// Every value out of range: the key, and what it must be.
@@ -184,6 +194,7 @@ impl PolicyConfig {
                 own.chain(never).chain(best).collect()
             }
             Method::Offline(config, _) => config.problems(),
+            Method::Blocks(config) => config.problems(),
             Method::Weights(config) => finite("strength", config.strength).into_iter().collect(),
             Method::Sampler(config) => {
                 let cold = !(config.temperature > 0.0 && config.temperature.is_finite());
@@ -311,6 +322,7 @@ pub(super) fn read(sections: &mut Sections<'_>) -> Option<Vec<PolicyConfig>> {
                 }
                 MethodName::Weights => Method::Weights(sections.read_from(&section, &table)?),
                 MethodName::Sampler => Method::Sampler(sections.read_from(&section, &table)?),
+                MethodName::Blocks => Method::Blocks(sections.read_from(&section, &table)?),
             };
             Some(PolicyConfig {
                 name,

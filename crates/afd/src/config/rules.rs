@@ -11,7 +11,9 @@ use afd_reward::{
     pairs::is_free_name,
 };
 
-use super::{Config, DataSource, DiscriminatorStart, Golden, Method, policies::POLICIES};
+use super::{
+    Config, DataSource, DiscriminatorStart, Golden, Method, PolicyConfig, policies::POLICIES,
+};
 use crate::models;
 
 /// What to give for `eval.golden_path`.
@@ -154,7 +156,7 @@ impl Config {
             let (from, earlier) = (source.from.as_ref(), &self.policies[..place]);
             let has_weights = |name: &String| {
                 let found = earlier.iter().find(|policy| policy.name == *name);
-                found.is_some_and(|policy| !matches!(policy.method, Method::Sampler(_)))
+                found.is_some_and(PolicyConfig::has_weights)
             };
             rules.require(
                 from.is_none_or(has_weights),
@@ -162,9 +164,18 @@ impl Config {
                 "must be another of the policies, which has weights of its own and does not go on from this one",
             );
             rules.require(
-                from.is_none() || !matches!(policy.method, Method::Sampler(_)),
+                from.is_none() || policy.has_weights(),
                 &format!("{key}.from"),
-                "must be left out for method = \"sampler\", which draws from the fine-tuned policy",
+                "must be left out where the fine-tuned policy is drawn from otherwise",
+            );
+            let reads_answers = source
+                .reward
+                .as_deref()
+                .is_none_or(|name| rewards.contains(&name));
+            rules.require(
+                reads_answers || !matches!(policy.method, Method::Blocks(_)),
+                &format!("{key}.reward"),
+                "must be a reward model, which can read an answer as far as it goes",
             );
             let summed = |variant: &ClosedFormConfig| {
                 variant.reduction != Reduction::Mean && variant.references.len() == 1

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use afd_model::{CausalLm, Scorer};
 use afd_policy::{
-    ExtrapolateConfig, OfflineConfig, RlConfig, SampleConfig, SampleInputs, extrapolate,
+    BlocksConfig, ExtrapolateConfig, OfflineConfig, RlConfig, SampleConfig, SampleInputs,
+    extrapolate,
     offline::{self, OfflineInputs},
     rl::{self, RlInputs, reward::Reward},
     sample,
@@ -190,6 +191,34 @@ impl Stages<'_> {
             &key,
             &[from.sft, from.initial, from.data],
         )
+    }
+
+    /// Answers of the fine-tuned policy, block by block as `reward` chooses.
+    pub(super) fn drawn_by_blocks(
+        &self,
+        name: &str,
+        blocks: BlocksConfig,
+        reward: &Artifact,
+        from: &Ingredients<'_>,
+        prompts: &Path,
+    ) -> Result<Artifact, Stopped> {
+        let count = self.config.generations.policy_num_generations;
+        let sample = &self.config.sample;
+        let key = (sample, blocks, count, self.config.precision, self.form());
+        let inputs = [from.sft, from.data, reward, from.initial];
+        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
+            let scorer =
+                RewardModel::load(reward.path(), &self.reading(from.initial), self.placement)?;
+            let inputs = SampleInputs {
+                model: from.sft.path(),
+                away_from: None,
+                prompts,
+                num_generations: count,
+                form: self.form(),
+            };
+            sample::run_by_blocks(sample, blocks, &inputs, &scorer, self.placement, ctx)?;
+            Ok::<(), Error>(())
+        })
     }
 
     /// `log pi − log pi_SFT` of a policy's own answers, in nats: its mean estimates `KL(pi ‖ pi_SFT)`.

@@ -52,7 +52,8 @@ impl Ingredients<'_> {
 pub(crate) struct Made {
     name: String,
     samples: Artifact,
-    log_ratio: Artifact,
+    /// None where it is not known how far it is.
+    log_ratio: Option<Artifact>,
     proxy: Option<(String, Artifact)>,
     log_probs: LogProbs,
 }
@@ -63,7 +64,10 @@ impl Made {
         PolicyInput {
             name: self.name.clone(),
             samples: self.samples.file(sample::SAMPLES),
-            log_ratio: Some(self.log_ratio.file(score::SCORES)),
+            log_ratio: self
+                .log_ratio
+                .as_ref()
+                .map(|ratio| ratio.file(score::SCORES)),
             proxy: self
                 .proxy
                 .as_ref()
@@ -75,7 +79,10 @@ impl Made {
     /// The artefacts behind it.
     pub(crate) fn artifacts(&self) -> impl Iterator<Item = &Artifact> {
         let proxy = self.proxy.as_ref().map(|(_, scores)| scores);
-        [&self.samples, &self.log_ratio].into_iter().chain(proxy)
+        [&self.samples]
+            .into_iter()
+            .chain(&self.log_ratio)
+            .chain(proxy)
     }
 }
 
@@ -84,15 +91,16 @@ pub(crate) fn stage_names(config: &Config) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for policy in &config.policies {
         let [making, samples, kl, proxy] = names_of(policy);
-        let makes = !matches!(policy.method, Method::Sampler(_));
+        let has_kl = !matches!(policy.method, Method::Blocks(_));
         let paid = policy.source.reward.as_deref();
         let has_proxy =
             policy.is_paid() && paid.is_some_and(|name| config.pairs.names().contains(&name));
         let stored = stored::stage_names(policy).into_iter();
         let more: Vec<String> = stored
             .chain(adversarial::stage_names(policy))
-            .chain(makes.then_some(making))
-            .chain([samples, kl])
+            .chain(policy.has_weights().then_some(making))
+            .chain([samples])
+            .chain(has_kl.then_some(kl))
             .chain(has_proxy.then_some(proxy))
             .filter(|name| !names.contains(name))
             .collect();
@@ -126,6 +134,19 @@ impl Stages<'_> {
                 Method::Sampler(sampler) => {
                     let [_, samples, ..] = names_of(policy);
                     Some(self.drawn_otherwise(&samples, sampler, from, test_prompts)?)
+                }
+                Method::Blocks(blocks) => {
+                    let [_, samples, ..] = names_of(policy);
+                    match from.reward(policy.source.reward.as_deref()) {
+                        Some(reward) => Some(self.drawn_by_blocks(
+                            &samples,
+                            *blocks,
+                            reward,
+                            from,
+                            test_prompts,
+                        )?),
+                        None => None,
+                    }
                 }
                 _ => match self.made(policy, (name, &start), from, &mut stored)? {
                     Some(model) => {
@@ -172,7 +193,7 @@ impl Stages<'_> {
             _ => None,
         };
         let made = match &policy.method {
-            Method::Sampler(_) => return Ok(None),
+            Method::Sampler(_) | Method::Blocks(_) => return Ok(None),
             Method::Weights(config) => self.extrapolated(&making, config, start, from)?,
             Method::Adversarial(turns, rl, train) => {
                 self.adversarial(policy, (turns, rl, train), start, from)?
@@ -216,10 +237,10 @@ impl Stages<'_> {
         from: &Ingredients<'_>,
     ) -> Result<Made, Stopped> {
         let [_, _, kl, proxy] = names_of(policy);
-        let drawn_otherwise = matches!(policy.method, Method::Sampler(_));
-        let log_ratio = match drawn_otherwise {
-            true => self.sampler_log_ratio(&kl, &answers)?,
-            false => self.log_ratio(&kl, from.sft, &answers)?,
+        let log_ratio = match policy.method {
+            Method::Blocks(_) => None,
+            Method::Sampler(_) => Some(self.sampler_log_ratio(&kl, &answers)?),
+            _ => Some(self.log_ratio(&kl, from.sft, &answers)?),
         };
         let paid = policy.source.reward.as_deref();
         // Of others the reward is what a table they stand on says for all, not what they learned from.
@@ -235,9 +256,9 @@ impl Stages<'_> {
             samples: answers,
             log_ratio,
             proxy,
-            log_probs: match drawn_otherwise {
-                true => LogProbs::Sft,
-                false => LogProbs::Own,
+            log_probs: match policy.has_weights() {
+                true => LogProbs::Own,
+                false => LogProbs::Sft,
             },
         })
     }

@@ -1,0 +1,241 @@
+//! Answers drawn block by block, a reward choosing among a few ways to go on.
+
+use afd_backend::Placement;
+use afd_data::{
+    Tokenizer,
+    records::{JsonlWriter, Sample},
+};
+use afd_model::{
+    CausalLm, FinishReason, Generation, GenerationRequest, Scorer, Stop, generate, never,
+};
+use afd_stage::{StageContext, seed::derive};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    FinishedBatch, PARTIAL, SAMPLES, SampleConfig, SampleInputs, Work,
+    answer::{find_stop, to_row},
+    append, load, resume,
+};
+use crate::Error;
+
+/// How often a reward chooses, and among how many.
+///
+/// Source: blockwise Best-of-K, Mudgal et al., arXiv 2310.17022, section 3.2. Departure: what values a
+/// block is a reward model's word on the answer as far as it goes, not a value model's on what is to
+/// come; one that was learned from whole answers judges halves by their looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlocksConfig {
+    /// Tokens that are drawn before the reward chooses. As many as an answer may have: Best-of-N.
+    pub block_length: usize,
+    /// Ways to go on that it chooses among; 1 leaves the policy as it is.
+    pub num_candidates: usize,
+}
+
+impl BlocksConfig {
+    /// Every value out of range: the key, and what it must be.
+    pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
+        [
+            ("block_length", self.block_length),
+            ("num_candidates", self.num_candidates),
+        ]
+        .into_iter()
+        .filter(|(_, value)| *value == 0)
+        .map(|(key, _)| (key, "1 or more"))
+        .collect()
+    }
+}
+
+/// Draws answers to each prompt into [`SAMPLES`], as [`run`](super::run) does, by blocks that `scorer` chooses.
+/// Their log-probabilities are the policy's; what they are under the choice is not known. A killed run goes
+/// on at the first unfinished batch.
+///
+/// # Errors
+/// Those of [`run`](super::run), and whatever keeps `scorer` from reading an answer.
+pub fn run_by_blocks(
+    config: &SampleConfig,
+    blocks: BlocksConfig,
+    inputs: &SampleInputs<'_>,
+    scorer: &dyn Scorer,
+    placement: &Placement,
+    ctx: &StageContext,
+) -> Result<(), Error> {
+    let work = Work::new(config, inputs, ctx.seed())?;
+    let partial = ctx.dir().join(PARTIAL);
+    let (mut file, mut finished) = resume(&partial, work.plan.len())?;
+    let total = work.texts.len() as u64;
+    let mut done = 0;
+    let guided = ByBlocks {
+        model: load(inputs.model, &work.tokenizer, placement)?,
+        tokenizer: &work.tokenizer,
+        config,
+        blocks,
+        scorer,
+    };
+    for (batch, prompts) in work.plan.iter().enumerate() {
+        if finished[batch].is_none() {
+            let requests: Vec<_> = prompts
+                .iter()
+                .map(|&i| (work.texts[i].as_str(), &work.requests[i]))
+                .collect();
+            let answers = guided.answers(&requests)?;
+            let drawn = answers.iter().flatten().map(|row| row.completion_ids.len());
+            ctx.add_tokens((drawn.sum::<usize>() * blocks.num_candidates) as u64);
+            let row = FinishedBatch { batch, answers };
+            append(&mut file, &partial, &row)?;
+            finished[batch] = Some(row);
+        }
+        done += prompts.len() as u64;
+        ctx.progress(done, total, "prompt", "");
+    }
+    let mut by_prompt: Vec<Vec<Sample>> = work.texts.iter().map(|_| Vec::new()).collect();
+    for (batch, plan) in finished.into_iter().flatten().zip(&work.plan) {
+        for (answers, &prompt) in batch.answers.into_iter().zip(plan) {
+            by_prompt[prompt] = answers;
+        }
+    }
+    let mut writer = JsonlWriter::create(&ctx.dir().join(SAMPLES))?;
+    for sample in by_prompt.iter().flatten() {
+        writer.write(sample)?;
+    }
+    writer.finish()?;
+    std::fs::remove_file(&partial).map_err(|source| Error::Write {
+        path: partial,
+        source,
+    })
+}
+
+/// What all blocks are drawn with.
+struct ByBlocks<'a> {
+    model: CausalLm,
+    tokenizer: &'a Tokenizer,
+    config: &'a SampleConfig,
+    blocks: BlocksConfig,
+    scorer: &'a dyn Scorer,
+}
+
+/// An answer under way.
+struct Draft<'a> {
+    prompt: &'a str,
+    index: usize,
+    seed: u64,
+    /// The prompt's ids and the answer's so far.
+    ids: Vec<u32>,
+    answer: Generation,
+    done: bool,
+}
+
+impl ByBlocks<'_> {
+    /// The answers to prompts of one length.
+    fn answers(&self, requests: &[(&str, &GenerationRequest)]) -> Result<Vec<Vec<Sample>>, Error> {
+        let drafts = requests.iter().flat_map(|&(prompt, request)| {
+            let seeds = request.seeds.iter().enumerate();
+            seeds.map(move |(index, &seed)| Draft {
+                prompt,
+                index,
+                seed,
+                ids: request.prompt_ids.clone(),
+                answer: Generation {
+                    ids: Vec::new(),
+                    log_probs: Vec::new(),
+                    sampler_log_probs: Vec::new(),
+                    finish: FinishReason::Length,
+                },
+                done: false,
+            })
+        });
+        let mut drafts: Vec<Draft<'_>> = drafts.collect();
+        let at_once = (self.config.generation_batch_size / self.blocks.num_candidates).max(1);
+        let mut block = 0;
+        let mut left = self.config.max_completion_length;
+        while left > 0 && drafts.iter().any(|draft| !draft.done) {
+            let length = self.blocks.block_length.min(left);
+            let mut open: Vec<&mut Draft<'_>> =
+                drafts.iter_mut().filter(|draft| !draft.done).collect();
+            for some in open.chunks_mut(at_once) {
+                self.go_on(some, block, length)?;
+            }
+            block += 1;
+            left -= length;
+        }
+        let rows = drafts.into_iter().map(|draft| {
+            to_row(
+                self.tokenizer,
+                draft.prompt,
+                draft.index,
+                draft.answer,
+                self.config,
+            )
+        });
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        let each = requests
+            .first()
+            .map_or(1, |(_, request)| request.seeds.len());
+        Ok(rows.chunks(each.max(1)).map(<[Sample]>::to_vec).collect())
+    }
+
+    /// Adds a block to each draft: the one after which the reward likes the answer best, the first of
+    /// equals.
+    fn go_on(&self, drafts: &mut [&mut Draft<'_>], block: u64, length: usize) -> Result<(), Error> {
+        let count = self.blocks.num_candidates as u64;
+        let requests: Vec<GenerationRequest> = drafts
+            .iter()
+            .map(|draft| GenerationRequest {
+                prompt_ids: draft.ids.clone(),
+                seeds: (0..count)
+                    .map(|candidate| derive(draft.seed, "block", block * count + candidate))
+                    .collect(),
+            })
+            .collect();
+        let mut params = self.config.params();
+        params.max_new_tokens = length;
+        let stop = Stop {
+            ids: self.tokenizer.eos_ids(),
+            text: &never,
+        };
+        let asked: Vec<&GenerationRequest> = requests.iter().collect();
+        let drawn = generate(&self.model, &asked, &params, &stop)?;
+        let mut texts = Vec::new();
+        for (draft, candidates) in drafts.iter().zip(&drawn) {
+            for candidate in candidates {
+                let ids = [&draft.answer.ids[..], &candidate.ids].concat();
+                texts.push(self.tokenizer.decode_completion(&ids)?);
+            }
+        }
+        let prompts = drafts
+            .iter()
+            .flat_map(|draft| vec![draft.prompt; count as usize]);
+        let pairs: Vec<(&str, &str)> = prompts.zip(texts.iter().map(String::as_str)).collect();
+        let scores = self.scorer.score(&pairs).map_err(Error::Scorer)?;
+        let each = drafts
+            .iter_mut()
+            .zip(drawn)
+            .zip(scores.chunks(count as usize));
+        for ((draft, candidates), scores) in each {
+            let mut best = 0;
+            for (place, score) in scores.iter().enumerate() {
+                if *score > scores[best] {
+                    best = place;
+                }
+            }
+            let Some(chosen) = candidates.into_iter().nth(best) else {
+                continue;
+            };
+            draft.ids.extend(&chosen.ids);
+            draft.answer.ids.extend(chosen.ids);
+            draft.answer.log_probs.extend(&chosen.log_probs);
+            draft.answer.sampler_log_probs.extend(&chosen.log_probs);
+            let ended = chosen.finish == FinishReason::Stop
+                || find_stop(
+                    self.tokenizer,
+                    &draft.answer.ids,
+                    &self.config.stop_strings,
+                    length,
+                );
+            if ended {
+                draft.answer.finish = FinishReason::Stop;
+                draft.done = true;
+            }
+        }
+        Ok(())
+    }
+}
