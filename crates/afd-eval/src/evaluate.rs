@@ -1,5 +1,6 @@
 //! From golden rewards and rankers' scores to the figures of the summary.
 
+mod contest;
 mod distinct;
 mod length;
 mod own;
@@ -98,7 +99,7 @@ pub(crate) fn evaluate(
     rows.extend(policies.map(|policy| evaluation.trained(policy)));
     let mut summaries = Vec::new();
     let mut at_headline = Vec::new();
-    for (ranker, kind) in rankers {
+    for &(ranker, kind) in &rankers {
         let chosen = evaluation.best_of_n(ranker, kind);
         summaries.push(evaluation.diagnose(ranker, kind, &chosen));
         for choice in chosen {
@@ -108,6 +109,7 @@ pub(crate) fn evaluate(
             rows.push(choice.row);
         }
     }
+    let (tests, strengths) = evaluation.contest(&rankers, seed);
     Summary {
         format: FORMAT,
         golden: golden_name.to_owned(),
@@ -121,6 +123,8 @@ pub(crate) fn evaluate(
         rankers: summaries,
         rows,
         comparisons: evaluation.compare(&at_headline),
+        tests,
+        strengths,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod chart;
 mod content;
+mod contest;
 mod figures;
 mod html;
 mod markdown;

@@ -2,7 +2,7 @@
 
 use crate::summary::{
     Comparison, Demonstrator, FORMAT, KlKind, Policy, PolicyRow, RankerKind, RankerSummary,
-    Reference, Summary,
+    Reference, Strength, Summary, Test,
 };
 
 const SFT: f64 = 0.5;
@@ -71,6 +71,13 @@ pub(crate) fn summary() -> Summary {
         delta,
         delta_ci: [delta - 0.08, delta + 0.08],
     };
+    let test = |policy: &str, delta: f64, p: f64| Test {
+        policy: policy.to_owned(),
+        versus: "sft".to_owned(),
+        delta,
+        p,
+        p_holm: 2.0 * p,
+    };
     Summary {
         format: FORMAT,
         golden: "world".to_owned(),
@@ -93,6 +100,19 @@ pub(crate) fn summary() -> Summary {
             comparison("init-sft", "init-demo", 0.48),
             comparison("init-demo", "sft-demo", 0.22),
         ],
+        tests: vec![
+            test("best of 8 by init-sft", 0.5, 0.0001),
+            test("best of 8 by init-demo", 0.02, 0.03),
+        ],
+        strengths: ["init", "sft", "best of 8 by init-sft"]
+            .into_iter()
+            .zip([-200.0, 0.0, 120.0])
+            .map(|(policy, elo)| Strength {
+                policy: policy.to_owned(),
+                elo,
+                elo_ci95: [elo - 15.0, elo + 15.0],
+            })
+            .collect(),
     }
 }
 

@@ -40,6 +40,39 @@ pub struct Summary {
     pub rows: Vec<PolicyRow>,
     /// Paired differences between rankers at `headline_n`.
     pub comparisons: Vec<Comparison>,
+    /// The claims, each with its chance to be none: of the trained policies and of each reward's choice at
+    /// `headline_n` against SFT, and of these choices against each other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<Test>,
+    /// How strong each policy is among all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strengths: Vec<Strength>,
+}
+
+/// A test of whether two policies' golden means differ, on these checkpoints, over prompts like these.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Test {
+    /// A policy, as the report calls it.
+    pub policy: String,
+    /// Another.
+    pub versus: String,
+    /// Golden mean of `policy` minus that of `versus`.
+    pub delta: f64,
+    /// Two-sided p-value of a paired permutation test over prompts.
+    pub p: f64,
+    /// The same after Holm's correction over all of [`Summary::tests`].
+    pub p_holm: f64,
+}
+
+/// A policy's strength by who beats whom, all policies' answers to a prompt compared by golden reward.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Strength {
+    /// The policy, as the report calls it.
+    pub policy: String,
+    /// Bradley–Terry strength on the Elo scale, SFT at 0: 400 points are odds of ten to one.
+    pub elo: f64,
+    /// Its interval by bootstrap over prompts.
+    pub elo_ci95: [f64; 2],
 }
 
 /// Policies known by their answers only.

@@ -6,6 +6,8 @@
 //!
 //! * [`Bootstrap`], [`percentile_interval`]: intervals of means over prompts, and of what is made of
 //!   them.
+//! * [`permutation_p`], [`holm`]: whether differences could be chance, one or many of them;
+//!   [`bradley_terry`]: strengths from who beats whom.
 //! * [`auc`](fn@auc), [`auc_within`], [`compare_aucs`]: how well scores tell two classes apart.
 //! * [`pearson_within`], [`spearman_within`], [`kendall_within`]: what goes together within
 //!   prompts; [`ties_within`].
@@ -37,8 +39,10 @@ mod correlation;
 mod line;
 mod logistic;
 mod moments;
+mod permutation;
 mod ranks;
 mod rounding;
+mod strengths;
 mod temperature;
 #[cfg(test)]
 mod testing;
@@ -52,8 +56,10 @@ pub use crate::{
     line::{Line, line, line_within},
     logistic::{Folds, LogisticRegression, SparseLogisticRegression, cross_validated},
     moments::{is_constant, mean, sd_within, standard_error, weighted},
+    permutation::{holm, permutation_p},
     ranks::{average_ranks, kendall_within, spearman_within, ties_within},
     rounding::six_digits,
+    strengths::{ELO_POINTS_PER_NAT, bradley_terry},
     temperature::{Temperature, fit_temperature},
     win_rates::win_rates,
 };

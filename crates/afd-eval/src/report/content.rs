@@ -2,7 +2,7 @@
 
 use afd_stats::CONFIDENCE;
 
-use super::{Answer, Block, Cell, Content, Dialogue, Table, Tone, figures, trained};
+use super::{Answer, Block, Cell, Content, Dialogue, Table, Tone, contest, figures, trained};
 use crate::{
     CLOSED_FORM,
     findings::findings,
@@ -28,6 +28,7 @@ pub(crate) fn blocks(
 
     blocks.push(Block::Heading("Policies".to_owned()));
     blocks.push(Block::Table(policies(summary, numbers)));
+    blocks.extend(contest::blocks(summary, numbers));
     blocks.push(figures::histogram(summary, golden));
     blocks.extend(trained::blocks(summary, numbers));
 
@@ -312,6 +313,7 @@ fn glossary(summary: &Summary) -> Vec<String> {
          pi_0, which needs no training."
             .to_owned(),
     ];
+    items.extend(contest::glossary(summary));
     items.extend(trained::glossary(summary));
     if !trivial.is_empty() {
         items.push(format!("Rankers without training: {}.", list(&trivial)));

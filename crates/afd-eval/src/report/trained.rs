@@ -149,9 +149,9 @@ mod tests {
             .map(|cell| cell.text.as_str())
             .collect();
         let expected = [
-            "init-sft", "2.50", "0.25", "100.0 %", "20.0", "12.0", "0.600", "0.800",
+            "init-sft", "2.50", "0.25", "0.12", "100.0 %", "20.0", "12.0", "0.600", "0.800",
         ];
         assert_eq!(cells[1..], expected);
-        assert_eq!(table.rows[1][6].text, "–");
+        assert_eq!(table.rows[1][7].text, "–");
     }
 }

@@ -60,6 +60,28 @@ fn figures_of_a_policy_are_those_worked_out_on_paper() {
         (Some(3.5), Some(1.83333))
     );
     assert_eq!(row.proxy_spearman_within_prompt_golden, Some(1.0));
+    // Differences to SFT of 2 and 1: of four sign changes two go as far.
+    let test = &summary.tests[0];
+    assert_eq!(
+        (test.policy.as_str(), test.versus.as_str()),
+        ("rloo", "sft")
+    );
+    assert_eq!((test.delta, test.p, test.p_holm), (1.5, 0.5, 1.0));
+    let strengths: Vec<(&str, f64)> = summary
+        .strengths
+        .iter()
+        .map(|strength| (strength.policy.as_str(), strength.elo))
+        .collect();
+    assert_eq!(strengths[1], ("sft", 0.0));
+    // Wins 11/12 and 2/3 of SFT, and more of the others.
+    assert!(
+        strengths[2].0 == "rloo" && strengths[2].1 > 0.0,
+        "{strengths:?}"
+    );
+    assert!(
+        strengths[0].0 == "init" && strengths[0].1 < 0.0,
+        "{strengths:?}"
+    );
     // Half a nat a token; no answer has two words.
     assert_eq!(row.entropy_nats, Some(1.25));
     assert_eq!((row.distinct_1, row.distinct_2), (Some(1.0), None));
@@ -193,7 +215,7 @@ fn the_report_shows_policies_where_there_are_some() {
     let row = "| rloo | 3.50 ± 0.50 | **+1.50 [1.00, 2.00]** | +1.00 [0.00, 2.00] | 79.2 % | 0.75 ± \
                0.75 from sft | 2.5 | 25.0 % |";
     assert!(markdown.contains(row), "{markdown}");
-    let row = "| rloo | init-sft | 3.50 | 1.83 | 75.0 % | 2.5 | 1.2 | 1.000 | – |";
+    let row = "| rloo | init-sft | 3.50 | 1.83 | 1.00 | 75.0 % | 2.5 | 1.2 | 1.000 | – |";
     assert!(markdown.contains(row), "{markdown}");
     assert!(markdown.contains("\nrloo (golden 2.00)\n"), "{markdown}");
     assert_eq!(html.matches("<svg").count(), 5);
