@@ -1,5 +1,6 @@
 //! From golden rewards and rankers' scores to the figures of the summary.
 
+mod chosen_n;
 mod contest;
 mod distinct;
 mod length;
@@ -286,6 +287,12 @@ impl Evaluation<'_> {
     }
 
     fn diagnose(&self, ranker: &Ranker, kind: RankerKind, chosen: &[Choice]) -> RankerSummary {
+        let others = self.data.rankers.iter();
+        let others: Vec<&Ranker> = others.filter(|other| other.name != ranker.name).collect();
+        let place = match kind {
+            RankerKind::Reward => chosen_n::without_golden(ranker, &others, &self.all_n),
+            RankerKind::Trivial | RankerKind::Ceiling => None,
+        };
         let reward = self.data.rewards.get(&ranker.name);
         let mut peak = &chosen[0];
         for choice in chosen {
@@ -317,6 +324,9 @@ impl Evaluation<'_> {
             proxy_sd_within_prompt: has_score(ranker, kind)
                 .then(|| six_digits(sd_within(&ranker.scores))),
             peak_n: peak.row.n,
+            n_without_golden: place.map(|place| chosen[place].row.n),
+            regret: place
+                .map(|place| six_digits(peak.row.golden_mean - chosen[place].row.golden_mean)),
             fall_from_peak: fall,
             fall_from_peak_ci95: fall_ci,
         }

@@ -61,6 +61,8 @@ pub(crate) fn summary() -> Summary {
             pearson_within_prompt_length: Some(-0.1),
             proxy_sd_within_prompt: Some(1.0),
             peak_n: if falls { 4 } else { 8 },
+            n_without_golden: (kind == RankerKind::Reward).then_some(8),
+            regret: (kind == RankerKind::Reward).then_some(0.0),
             fall_from_peak: if falls { -0.1 } else { 0.0 },
             fall_from_peak_ci95: if falls { [-0.15, -0.05] } else { [0.0; 2] },
         });

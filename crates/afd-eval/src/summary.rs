@@ -140,6 +140,13 @@ pub struct RankerSummary {
     pub proxy_sd_within_prompt: Option<f64>,
     /// The N with the highest golden mean.
     pub peak_n: usize,
+    /// The N at which the other rewards like its choice best: what one would choose without seeing the
+    /// golden reward. `None` for what is no reward, or the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_without_golden: Option<usize>,
+    /// Golden mean at `peak_n` less that at `n_without_golden`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regret: Option<f64>,
     /// Golden mean at the largest N minus that at `peak_n`; at most 0.
     pub fall_from_peak: f64,
     /// Its paired interval; slightly pessimistic, because the data chose the peak.

@@ -175,6 +175,8 @@ fn rankers(summary: &Summary) -> Table {
         "loss in nats",
         "pairs",
         "best N",
+        "N unseen",
+        "regret",
     ];
     let optional = |value: Option<f64>, decimals| {
         plain(&value.map_or_else(|| "–".to_owned(), |value| fixed(value, decimals)))
@@ -205,6 +207,12 @@ fn rankers(summary: &Summary) -> Table {
                     .map_or_else(|| "–".to_owned(), |pairs| pairs.to_string()),
             ),
             plain(&ranker.peak_n.to_string()),
+            plain(
+                &ranker
+                    .n_without_golden
+                    .map_or_else(|| "–".to_owned(), |n| n.to_string()),
+            ),
+            optional(ranker.regret, 2),
         ]
     };
     Table {
@@ -215,7 +223,9 @@ fn rankers(summary: &Summary) -> Table {
                an answer. Accuracy, AUC and loss are the reward model's own, on held-out pairs of \
                its two classes; an origin AUC above 0.95 is a red flag. Surface AUC is what the best \
                classifier on length, format, features or words alone makes of the same answers, the \
-               closed form's what the log-ratio of the two policies does."
+               closed form's what the log-ratio of the two policies does. N unseen is where the other \
+               rewards like its choice best, which needs no golden reward; the regret is what that \
+               costs against the best N."
             .to_owned(),
     }
 }
