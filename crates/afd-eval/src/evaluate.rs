@@ -1,5 +1,6 @@
 //! From golden rewards and rankers' scores to the figures of the summary.
 
+mod behaviour;
 mod chosen_n;
 mod contest;
 mod distinct;
@@ -258,6 +259,10 @@ impl Evaluation<'_> {
             entropy_nats: None,
             distinct_1: None,
             distinct_2: None,
+            refusals: None,
+            repetition: None,
+            coverage: None,
+            precision: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The report: one list of blocks, written as Markdown and as HTML.
 
+mod behaviour;
 mod chart;
 mod content;
 mod contest;

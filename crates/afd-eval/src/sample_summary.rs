@@ -136,6 +136,10 @@ pub(crate) fn with_trained() -> Summary {
         entropy_nats: Some(12.0),
         distinct_1: Some(0.6),
         distinct_2: Some(0.8),
+        refusals: Some(0.05),
+        repetition: Some(0.1),
+        coverage: Some(0.4),
+        precision: Some(0.5),
         ..row(golden)
     };
     let longer = PolicyRow {
@@ -182,5 +186,9 @@ fn row(golden: f64) -> PolicyRow {
         entropy_nats: None,
         distinct_1: None,
         distinct_2: None,
+        refusals: None,
+        repetition: None,
+        coverage: None,
+        precision: None,
     }
 }

@@ -253,6 +253,20 @@ pub struct PolicyRow {
     /// The same of pairs of neighbouring words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distinct_2: Option<f64>,
+    /// Share of these answers with a stock phrase of refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusals: Option<f64>,
+    /// Share of an answer's pairs of neighbouring words that it has had before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetition: Option<f64>,
+    /// Share of the demonstrations' pairs of neighbouring words that these answers have somewhere: a
+    /// policy that covers their mass has much of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<f64>,
+    /// Share of these answers' pairs that the demonstrations have somewhere: one that seeks a mode of
+    /// theirs has much of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<f64>,
 }
 
 /// The difference between two rankers at [`Summary::headline_n`].

@@ -3,7 +3,7 @@
 use afd_data::records::Sample;
 use afd_stats::{mean, six_digits, spearman_within, standard_error, win_rates};
 
-use super::{Evaluation, cut, distinct::distinct_n, lengths};
+use super::{Evaluation, behaviour::behaviour, cut, distinct::distinct_n, lengths};
 use crate::{
     CLOSED_FORM,
     golden::GoldenRow,
@@ -91,10 +91,19 @@ impl Evaluation<'_> {
                 .collect()
         };
         let distinct = |n| distinct_n(samples, n, self.distinct_answers);
+        let demonstrations = self.data.dialogues.iter();
+        let demonstrations: Vec<&str> = demonstrations
+            .map(|dialogue| dialogue.demonstration.as_str())
+            .collect();
+        let found = behaviour(samples, self.distinct_answers, &demonstrations);
         PolicyRow {
             win_rate_vs_sft: six_digits(mean(&wins)),
             distinct_1: distinct(1),
             distinct_2: distinct(2),
+            refusals: Some(found.refusals),
+            repetition: Some(found.repetition),
+            coverage: found.coverage,
+            precision: found.precision,
             ..self.row(&rewards, &each(lengths), &each(cut))
         }
     }

@@ -2,7 +2,9 @@
 
 use afd_stats::CONFIDENCE;
 
-use super::{Answer, Block, Cell, Content, Dialogue, Table, Tone, contest, figures, trained};
+use super::{
+    Answer, Block, Cell, Content, Dialogue, Table, Tone, behaviour, contest, figures, trained,
+};
 use crate::{
     CLOSED_FORM,
     findings::findings,
@@ -31,6 +33,7 @@ pub(crate) fn blocks(
     blocks.extend(contest::blocks(summary, numbers));
     blocks.push(figures::histogram(summary, golden));
     blocks.extend(trained::blocks(summary, numbers));
+    blocks.extend(behaviour::blocks(summary));
 
     blocks.push(Block::Heading("Best of N".to_owned()));
     blocks.push(Block::Paragraph(
@@ -325,6 +328,7 @@ fn glossary(summary: &Summary) -> Vec<String> {
     ];
     items.extend(contest::glossary(summary));
     items.extend(trained::glossary(summary));
+    items.extend(behaviour::glossary(summary));
     if !trivial.is_empty() {
         items.push(format!("Rankers without training: {}.", list(&trivial)));
     }

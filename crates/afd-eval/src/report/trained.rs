@@ -1,13 +1,9 @@
 //! What the report says of policies that were made from SFT's and have answers of their own.
 
-use super::{
-    Block, Content, Table,
-    content::{plain, share},
-    figures,
-};
+use super::{Block, Content, Table, content::plain, figures};
 use crate::{
     numbers::{Numbers, fixed},
-    summary::{Policy, PolicyRow, Summary},
+    summary::{PolicyRow, Summary},
 };
 
 /// Their section; nothing if there are none.
@@ -24,23 +20,18 @@ pub(super) fn blocks(summary: &Summary, numbers: Numbers) -> Vec<Block> {
                 .to_owned(),
         ),
         figures::golden_over_kl(summary, numbers),
-        Block::Table(answers(summary)),
+        Block::Table(rewards(summary)),
     ]
 }
 
-/// What their answers are like, beside those they started from.
-fn answers(summary: &Summary) -> Table {
+/// What they were trained on, and what that makes of them.
+fn rewards(summary: &Summary) -> Table {
     let header = [
         "policy",
         "trained on",
         "its mean",
         "of SFT's answers",
         "rank correlation",
-        "ended",
-        "tokens",
-        "entropy in nats",
-        "distinct-1",
-        "distinct-2",
     ];
     let number = |value: Option<f64>, decimals| {
         plain(&value.map_or_else(|| "–".to_owned(), |value| fixed(value, decimals)))
@@ -52,25 +43,16 @@ fn answers(summary: &Summary) -> Table {
             number(row.proxy_mean, 2),
             number(row.proxy_mean_sft, 2),
             number(row.proxy_spearman_within_prompt_golden, 2),
-            plain(&row.eos_rate.map_or_else(|| "–".to_owned(), share)),
-            number(Some(row.mean_length), 1),
-            number(row.entropy_nats, 1),
-            number(row.distinct_1, 3),
-            number(row.distinct_2, 3),
         ]
     };
-    let mut rows = Vec::new();
-    rows.extend(summary.policy(Policy::Init).map(|found| row("init", found)));
-    rows.extend(summary.policy(Policy::Sft).map(|found| row("sft", found)));
-    rows.extend(summary.trained().map(|found| row(found.name(), found)));
+    let rows = summary.trained().map(|found| row(found.name(), found));
     Table {
         content: Content::Numbers,
         header: header.map(str::to_owned).to_vec(),
-        rows,
+        rows: rows.collect(),
         note: "Where the mean of the reward that a policy was trained on rises and its golden \
                reward does not, it is over-optimised; its rank correlation is with the golden reward, \
-               among the policy's own answers to a prompt. Less entropy and less distinct answers than \
-               SFT's are what is lost in variety."
+               among the policy's own answers to a prompt."
             .to_owned(),
     }
 }
@@ -91,17 +73,6 @@ pub(super) fn glossary(summary: &Summary) -> Vec<String> {
              more tokens. Within a prompt they gain {} of golden reward by token. That is what goes \
              along with length, not what length causes.",
             signed(slope)
-        )
-    }));
-    items.push(
-        "Entropy: mean −log-probability of an answer; of an initial policy and SFT it is one if \
-         their answers were drawn at temperature 1 and top-p 1."
-            .to_owned(),
-    );
-    items.extend(summary.distinct_answers.map(|answers| {
-        format!(
-            "distinct-n: different runs of n words among all of them, in {answers} answers to a \
-             prompt. Longer answers repeat more."
         )
     }));
     items
@@ -141,17 +112,13 @@ mod tests {
 
     #[test]
     fn a_row_for_each_with_what_it_was_trained_on() {
-        let table = answers(&with_trained());
+        let table = rewards(&with_trained());
         let names: Vec<&str> = table.rows.iter().map(|row| row[0].text.as_str()).collect();
-        assert_eq!(names, ["init", "sft", "rloo", "dpo", "grpo"]);
-        let cells: Vec<&str> = table.rows[2]
+        assert_eq!(names, ["rloo", "dpo", "grpo"]);
+        let cells: Vec<&str> = table.rows[0]
             .iter()
             .map(|cell| cell.text.as_str())
             .collect();
-        let expected = [
-            "init-sft", "2.50", "0.25", "0.12", "100.0 %", "20.0", "12.0", "0.600", "0.800",
-        ];
-        assert_eq!(cells[1..], expected);
-        assert_eq!(table.rows[1][7].text, "–");
+        assert_eq!(cells[1..], ["init-sft", "2.50", "0.25", "0.12"]);
     }
 }
