@@ -13,6 +13,10 @@ pub struct EvalConfig {
     pub bootstrap_resamples: usize,
     /// Dialogues shown in the report.
     pub examples: usize,
+    /// Prompts whose answers can be looked through in `report.html`, each with all candidates.
+    pub browser_prompts: usize,
+    /// Hide the texts there until somebody asks for them: for data that are offensive.
+    pub blur_answers: bool,
 }
 
 impl EvalConfig {
@@ -52,6 +56,8 @@ mod tests {
             n: vec![1, 2, 4, 8],
             bootstrap_resamples: 1000,
             examples: 3,
+            browser_prompts: 10,
+            blur_answers: false,
         }
     }
 
@@ -70,6 +76,7 @@ mod tests {
             n: vec![],
             bootstrap_resamples: 0,
             examples: 1000,
+            ..good()
         };
         assert_eq!(keys(&bad), ["n", "bootstrap_resamples", "examples"]);
         for n in [vec![0, 1], vec![2, 2], vec![4, 2]] {

@@ -15,10 +15,8 @@ use afd_stats::{
     win_rates,
 };
 
-use self::{
-    length::LengthControl,
-    trivial::{has_score, trivial_rankers},
-};
+pub(crate) use self::trivial::{RANDOM, trivial_rankers};
+use self::{length::LengthControl, trivial::has_score};
 use crate::{
     CLOSED_FORM, EvalConfig,
     golden::GoldenRow,

@@ -1,6 +1,7 @@
 //! The report: one list of blocks, written as Markdown and as HTML.
 
 mod behaviour;
+mod browser;
 mod chart;
 mod content;
 mod contest;
@@ -9,7 +10,9 @@ mod html;
 mod markdown;
 mod trained;
 
-use crate::{golden::GoldenRow, inputs::Data, summary::Summary};
+use browser::Browser;
+
+use crate::{EvalConfig, golden::GoldenRow, inputs::Data, summary::Summary};
 
 /// A piece of the report.
 pub(crate) enum Block {
@@ -27,6 +30,8 @@ pub(crate) enum Block {
         caption: String,
     },
     Dialogue(Dialogue),
+    /// Answers to look through; HTML only.
+    Browser(Browser),
 }
 
 /// The first column holds names.
@@ -80,13 +85,13 @@ pub(crate) fn render(
     summary: &Summary,
     data: &Data,
     golden: &[GoldenRow],
-    examples: usize,
+    config: &EvalConfig,
     environments: &[(String, Option<String>)],
 ) -> (String, String) {
-    let blocks = content::blocks(summary, data, golden, examples, environments);
+    let blocks = content::blocks(summary, data, golden, config, environments);
     (
         markdown::render(TITLE, &blocks),
-        html::render(TITLE, &blocks),
+        html::render(TITLE, &blocks, config.blur_answers),
     )
 }
 

@@ -36,8 +36,7 @@ pub fn run(
     }
     let rows = golden::score(&data, golden, inputs.golden_name, ctx)?;
     let summary = evaluate(config, &data, &rows, inputs.golden_name, ctx.seed());
-    let (markdown, html) =
-        report::render(&summary, &data, &rows, config.examples, inputs.environments);
+    let (markdown, html) = report::render(&summary, &data, &rows, config, inputs.environments);
     ctx.write("summary.json", &json(&summary, ctx.dir())?)?;
     ctx.write("report.md", markdown.as_bytes())?;
     ctx.write("report.html", html.as_bytes())?;

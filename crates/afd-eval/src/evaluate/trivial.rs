@@ -9,10 +9,11 @@ use crate::{
     summary::RankerKind,
 };
 
-const RANDOM: &str = "random";
+/// Whose scores mean nothing.
+pub(crate) const RANDOM: &str = "random";
 
 /// The rankers that need no training, and the ceiling.
-pub(super) fn trivial_rankers(
+pub(crate) fn trivial_rankers(
     dialogues: &[Dialogue],
     golden: &[GoldenRow],
 ) -> Vec<(Ranker, RankerKind)> {

@@ -3,13 +3,15 @@
 use afd_stats::CONFIDENCE;
 
 use super::{
-    Answer, Block, Cell, Content, Dialogue, Table, Tone, behaviour, contest, figures, trained,
+    Answer, Block, Cell, Content, Dialogue, Table, Tone, behaviour, browser::browser, contest,
+    figures, trained,
 };
 use crate::{
-    CLOSED_FORM,
+    CLOSED_FORM, EvalConfig,
+    evaluate::{RANDOM, trivial_rankers},
     findings::findings,
     golden::GoldenRow,
-    inputs::Data,
+    inputs::{Data, Ranker},
     numbers::{Numbers, fixed, half, list},
     summary::{KlKind, Policy, PolicyRow, RankerKind, RankerSummary, Summary},
     table::{kl_from_sft, percent},
@@ -20,7 +22,7 @@ pub(crate) fn blocks(
     summary: &Summary,
     data: &Data,
     golden: &[GoldenRow],
-    examples: usize,
+    config: &EvalConfig,
     environments: &[(String, Option<String>)],
 ) -> Vec<Block> {
     let numbers = Numbers::of(summary);
@@ -50,7 +52,19 @@ pub(crate) fn blocks(
     blocks.push(Block::Heading("What the rankers look at".to_owned()));
     blocks.push(Block::Table(rankers(summary)));
 
-    let dialogues = dialogues(summary, data, golden, examples, numbers);
+    let dialogues = dialogues(summary, data, golden, config.examples, numbers);
+    let trivial = trivial_rankers(&data.dialogues, golden);
+    let rankers: Vec<&Ranker> = data
+        .rankers
+        .iter()
+        .chain(trivial.iter().map(|(ranker, _)| ranker))
+        .filter(|ranker| ranker.name != RANDOM)
+        .collect();
+    let shown = (config.browser_prompts, config.blur_answers);
+    if let Some(browser) = browser(data, golden, &rankers, shown) {
+        blocks.push(Block::Heading("All answers".to_owned()));
+        blocks.push(Block::Browser(browser));
+    }
     if !dialogues.is_empty() {
         blocks.push(Block::Heading("Examples".to_owned()));
         blocks.push(Block::Paragraph(format!(

@@ -2,7 +2,8 @@
 
 use super::{Block, Cell, Content, Dialogue, Table, Tone};
 
-pub(super) fn render(title: &str, blocks: &[Block]) -> String {
+/// With texts of prompts and answers blurred until somebody asks for them, if that is wanted.
+pub(super) fn render(title: &str, blocks: &[Block], is_blurred: bool) -> String {
     let mut body = format!("<h1>{}</h1>\n", escape(title));
     for block in blocks {
         body += &match block {
@@ -25,15 +26,20 @@ pub(super) fn render(title: &str, blocks: &[Block]) -> String {
                 "<figure>\n<figcaption>{}</figcaption>\n<div class=\"plot\">{svg}</div>\n</figure>\n",
                 prose(caption)
             ),
+            Block::Browser(browser) => browser.html(),
             Block::Dialogue(dialogue) => dialogue_html(dialogue),
         };
     }
+    let class = if is_blurred { " class=\"blurred\"" } else { "" };
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
-         </body>\n</html>\n",
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
+         style-src 'unsafe-inline'; script-src '{SCRIPT_HASH}'; base-uri 'none'; form-action 'none'\">\n\
+         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body{class}>\n<main>\n\
+         <button id=\"theme\" type=\"button\" title=\"Light or dark\" aria-label=\"Light or dark\">◐</button>\n\
+         {body}</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n",
         escape(title)
     )
 }
@@ -125,13 +131,39 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
+/// All that runs in the page.
+const SCRIPT: &str = include_str!("browser.js");
+
+/// Its hash: nothing else runs, whatever a model may have written. When the script changes, its test
+/// says the new one.
+const SCRIPT_HASH: &str = "sha256-yHIjdP5VpLvlJAiAZyL6vNzQEeF+ABojGG8FZjWIpnE=";
+
 /// The colours of lines are those of Okabe and Ito, lightened on dark ground.
 const STYLE: &str = include_str!("style.css");
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use sha2::{Digest, Sha256};
+
     use super::*;
-    use crate::report::Answer;
+    use crate::report::{Answer, browser::tests::hostile};
+
+    #[test]
+    fn the_script_is_the_one_that_the_page_allows() {
+        let hash = STANDARD.encode(Sha256::digest(SCRIPT));
+        assert_eq!(SCRIPT_HASH, format!("sha256-{hash}"));
+        // Texts are put in as texts.
+        for way in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacent",
+            "document.write",
+            "eval(",
+        ] {
+            assert!(!SCRIPT.contains(way), "{way}");
+        }
+    }
 
     #[test]
     fn foreign_text_is_escaped_everywhere() {
@@ -161,6 +193,7 @@ mod tests {
                 ]],
                 note: evil.to_owned(),
             }),
+            Block::Browser(hostile(evil)),
             Block::Dialogue(Dialogue {
                 title: evil.to_owned(),
                 prompt: evil.to_owned(),
@@ -171,9 +204,11 @@ mod tests {
                 }],
             }),
         ];
-        let page = render(evil, &blocks);
+        let page = render(evil, &blocks, true);
+        // The page's own script, and the data of the browser, which are none.
+        assert_eq!(page.matches("<script").count(), 2, "{page}");
         assert!(
-            !page.contains("<script") && !page.contains('\u{1b}'),
+            !page.contains("<script>alert") && !page.contains('\u{1b}'),
             "{page}"
         );
         let safe = "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;&#39;\u{fffd}[0m";
@@ -182,10 +217,10 @@ mod tests {
 
     #[test]
     fn the_page_fetches_nothing() {
-        let page = render("T", &[Block::Paragraph("`a<b` c".to_owned())]);
+        let page = render("T", &[Block::Paragraph("`a<b` c".to_owned())], false);
         assert!(page.contains("<p><code>a&lt;b</code> c</p>"));
         for outside in [
-            "http://", "https://", "url(", "src=", "@import", "<script", "<link",
+            "http://", "https://", "url(", " src=", "@import", "<link", "fetch(", "XMLHttp",
         ] {
             assert!(!page.contains(outside), "{outside}");
         }

@@ -21,6 +21,9 @@ pub(super) fn render(title: &str, blocks: &[Block]) -> String {
             Block::Figure { caption, .. } => {
                 text += &format!("_Plot in report.html: {}_\n", escape(caption));
             }
+            Block::Browser(browser) => {
+                text += &format!("_In report.html: {}_\n", escape(&browser.caption()));
+            }
             Block::Dialogue(dialogue) => text += &dialogue_text(dialogue),
         }
     }

@@ -136,6 +136,8 @@ fn config() -> EvalConfig {
         n: vec![1, 2, 3, 4],
         bootstrap_resamples: 400,
         examples: 2,
+        browser_prompts: 2,
+        blur_answers: false,
     }
 }
 
