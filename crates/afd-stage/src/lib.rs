@@ -68,6 +68,7 @@ mod context;
 mod cost;
 mod environment;
 mod error;
+mod events;
 pub mod fs;
 mod manifest;
 mod metrics;

@@ -8,16 +8,24 @@ use std::sync::{Mutex, PoisonError};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::events::{self, Events};
 use crate::{Error, fs};
 
-/// Appends lines such as `{"step":3,"loss":2.5}` to a file.
+/// Appends lines such as `{"step":3,"loss":2.5}` to a file, and the same to a file of events for
+/// TensorBoard, in the directory `tb` beside it.
 ///
 /// Each line is written at once, so a kill loses at most the line being written.
 #[derive(Debug)]
 pub struct Metrics {
     path: PathBuf,
     /// Open from the first line on.
-    file: Mutex<Option<File>>,
+    files: Mutex<Option<Files>>,
+}
+
+#[derive(Debug)]
+struct Files {
+    lines: File,
+    events: Events,
 }
 
 /// The part of a line that this file understands.
@@ -37,7 +45,7 @@ impl Metrics {
         keep_steps(path, u64::MAX)?;
         Ok(Self {
             path: path.to_path_buf(),
-            file: Mutex::new(None),
+            files: Mutex::new(None),
         })
     }
 
@@ -55,8 +63,13 @@ impl Metrics {
             row.insert(name.to_owned(), value.into());
         }
         let line = format!("{}\n", Value::Object(row));
-        self.append(line.as_bytes())
-            .map_err(Error::io("write", &self.path))
+        let mut slot = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = match slot.as_mut() {
+            Some(files) => files,
+            None => slot.insert(self.opened()?),
+        };
+        append(&mut files.lines, line.as_bytes()).map_err(Error::io("write", &self.path))?;
+        files.events.log(step, values)
     }
 
     /// Cuts the file back to a checkpoint: lines of later steps go, as does a torn last line. For
@@ -72,21 +85,37 @@ impl Metrics {
 
     /// Lets go of the file; the next line opens it again.
     pub(crate) fn close(&self) {
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn append(&self, line: &[u8]) -> io::Result<()> {
-        let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = match slot.as_mut() {
-            Some(file) => file,
-            None => slot.insert(File::options().create(true).append(true).open(&self.path)?),
-        };
-        let whole = file.metadata()?.len();
-        file.write_all(line).inspect_err(|_| {
-            // Half a line would spoil the next one, should the stage go on.
-            let _ = file.set_len(whole);
-        })
+    /// The file of lines, and events of all that it holds.
+    fn opened(&self) -> Result<Files, Error> {
+        let io = |action| Error::io(action, &self.path);
+        let lines = File::options().create(true).append(true).open(&self.path);
+        let lines = lines.map_err(io("write"))?;
+        let mut events = Events::create(&self.path.with_file_name(events::DIR))?;
+        for line in fs::read_to_string(&self.path)?.lines() {
+            // What could not be read was cut off when the file was opened.
+            let Ok(Value::Object(row)) = serde_json::from_str(line) else {
+                continue;
+            };
+            let step = row.get("step").and_then(Value::as_u64).unwrap_or_default();
+            let numbers = row
+                .iter()
+                .filter_map(|(name, value)| Some((name.as_str(), value.as_f64()?)));
+            let values: Vec<(&str, f64)> = numbers.filter(|(name, _)| *name != "step").collect();
+            events.log(step, &values)?;
+        }
+        Ok(Files { lines, events })
     }
+}
+
+fn append(file: &mut File, line: &[u8]) -> io::Result<()> {
+    let whole = file.metadata()?.len();
+    file.write_all(line).inspect_err(|_| {
+        // Half a line would spoil the next one, should the stage go on.
+        let _ = file.set_len(whole);
+    })
 }
 
 /// Rewrites the file with the lines up to `last_step`, if any line is to go.
@@ -200,14 +229,29 @@ mod tests {
         assert!(message.contains("metrics.jsonl`, line 2"), "{message}");
     }
 
+    #[test]
+    fn events_hold_what_the_lines_do_also_after_a_cut() {
+        let (dir, _path, metrics) =
+            reopened("{\"step\":1,\"first\":1.0}\n{\"step\":2,\"second\":2.0}\n");
+        let metrics = metrics.unwrap();
+        metrics.truncate_after(1).unwrap();
+        metrics.log(2, &[("third", 3.0)]).unwrap();
+        let files: Vec<_> = std::fs::read_dir(dir.path().join("tb"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert_eq!(files.len(), 1);
+        let bytes = std::fs::read(&files[0]).unwrap();
+        let has = |name: &str| bytes.windows(name.len()).any(|at| at == name.as_bytes());
+        assert!(has("first") && has("third") && !has("second"));
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_named_with_its_remedy() {
-        let metrics = Metrics {
-            path: PathBuf::from("/dev/full"),
-            file: Mutex::new(None),
-        };
-        let message = metrics.log(1, &[]).unwrap_err().to_string();
+        let mut file = File::options().append(true).open("/dev/full").unwrap();
+        let error = append(&mut file, b"{}\n").map_err(Error::io("write", Path::new("/dev/full")));
+        let message = error.unwrap_err().to_string();
         assert!(
             message.contains("`/dev/full`: the disk is full"),
             "{message}"

@@ -196,7 +196,10 @@ fn a_finished_stage_is_its_files_and_a_manifest() {
 
     assert_eq!(made.path(), root.path().join("reward/init-sft"));
     assert_eq!(made.name(), "reward/init-sft");
-    assert_eq!(list(made.path()), ["manifest.json", "metrics.jsonl", "out"]);
+    assert_eq!(
+        list(made.path()),
+        ["manifest.json", "metrics.jsonl", "out", "tb"]
+    );
     assert!(list(&root.path().join(".scratch")).is_empty());
 
     let manifest = Manifest::read(made.path()).unwrap();
