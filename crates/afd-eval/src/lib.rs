@@ -4,7 +4,8 @@
 //!   by any number of rankers, samples of any number of policies made from it ([`PolicyInput`]), and
 //!   a golden reward go in; figures and a report come out.
 //! * [`EvalConfig`] is its table in the configuration, [`EvalInputs`] the files it reads.
-//! * [`Summary`] is `summary.json`; [`load_summary`] reads it, [`terminal_table`] shows it.
+//! * [`Summary`] is `summary.json`; [`load_summary`] reads it, [`terminal_table`] shows it,
+//!   [`comparison_table`] several.
 //!
 //! Best-of-N is worked out exactly from the stored samples, for all N at once; intervals come from
 //! a bootstrap over prompts, and all differences are paired.
@@ -40,4 +41,4 @@ pub use summary::{
     Comparison, Demonstrator, KlKind, Policy, PolicyRow, RankerKind, RankerSummary, Reference,
     Summary, load_summary,
 };
-pub use table::terminal_table;
+pub use table::{comparison_table, terminal_table};

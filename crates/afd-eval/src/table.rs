@@ -97,6 +97,57 @@ pub fn terminal_table(summary: &Summary) -> String {
     text.replace('−', "-")
 }
 
+/// The golden means of several runs side by side, as text in columns: what each run has of the policies and
+/// of the choices at its headline N. Intervals are each run's own, over its prompts: whether runs differ, as
+/// runs with other seeds do, they do not say.
+pub fn comparison_table(runs: &[(String, Summary)]) -> String {
+    let mut names: Vec<String> = Vec::new();
+    let mut cells: Vec<Vec<(String, String)>> = Vec::new();
+    for (_, summary) in runs {
+        let numbers = Numbers::of(summary);
+        let golden = |row: &PolicyRow| numbers.with_half(row.golden_mean, row.golden_ci95);
+        let mut of_run = Vec::new();
+        for (policy, name) in [(Policy::Init, "init"), (Policy::Sft, "sft")] {
+            of_run.extend(
+                summary
+                    .policy(policy)
+                    .map(|row| (name.to_owned(), golden(row))),
+            );
+        }
+        of_run.extend(
+            summary
+                .trained()
+                .map(|row| (row.name().to_owned(), golden(row))),
+        );
+        for ranker in &summary.rankers {
+            let name = format!("best of {} by {}", summary.headline_n, ranker.ranker);
+            let row = summary.headline(&ranker.ranker);
+            of_run.extend(row.map(|row| (name, golden(row))));
+        }
+        let demonstrator = &summary.reference.demonstrator;
+        let reached = numbers.with_half(demonstrator.golden_mean, demonstrator.golden_ci95);
+        of_run.push(("demonstrator".to_owned(), reached));
+        for (name, _) in &of_run {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        cells.push(of_run);
+    }
+    let mut rows = vec![vec!["golden reward".to_owned()]];
+    rows[0].extend(runs.iter().map(|(name, _)| name.clone()));
+    rows.extend(names.iter().map(|name| {
+        let of = |run: &Vec<(String, String)>| {
+            let found = run.iter().find(|(other, _)| other == name);
+            found.map_or_else(|| "-".to_owned(), |(_, cell)| cell.clone())
+        };
+        let mut row = vec![name.clone()];
+        row.extend(cells.iter().map(of));
+        row
+    }));
+    columns(&rows).replace('−', "-")
+}
+
 /// `1.20 ± 0.10`, or a dash where it was not measured.
 pub(crate) fn kl_from_sft(row: &PolicyRow) -> String {
     match (row.kl_nats, row.kl_ci95) {
@@ -182,6 +233,27 @@ demonstrator   2.00 ± 0.05       95.0 %             -            -       -
 best of N by";
         let table = terminal_table(&crate::sample_summary::with_trained());
         assert!(table.contains(expected), "\n{table}");
+    }
+
+    #[test]
+    fn runs_stand_side_by_side_and_what_one_lacks_is_open() {
+        let runs = [
+            ("a".to_owned(), crate::sample_summary::summary()),
+            ("b".to_owned(), crate::sample_summary::with_trained()),
+        ];
+        let table = comparison_table(&runs);
+        assert!(
+            table.starts_with("golden reward                       a             b\n"),
+            "{table}"
+        );
+        assert!(
+            table.contains("rloo                                -   1.50 ± 0.05\n"),
+            "{table}"
+        );
+        assert!(
+            table.contains("sft                       0.50 ± 0.05   0.50 ± 0.05\n"),
+            "{table}"
+        );
     }
 
     #[test]

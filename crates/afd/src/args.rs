@@ -54,8 +54,19 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// Read a configuration, tell everything that is wrong with it, print what it resolves to.
     Check(ConfigArgs),
-    /// Show the results of a finished run.
+    /// Show the results of a finished run, or of several side by side.
     Report {
+        /// The runs' directories.
+        #[arg(required = true, value_name = "RUN")]
+        run_dirs: Vec<PathBuf>,
+    },
+    /// Show what a run took, stage by stage, and what its policies gained for it.
+    Costs {
+        /// The run's directory.
+        run_dir: PathBuf,
+    },
+    /// Follow a run of another process: its curves as they come, its stages as they end.
+    Watch {
         /// The run's directory.
         run_dir: PathBuf,
     },

@@ -4,6 +4,7 @@ pub(crate) mod base_model;
 pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod check;
+pub(crate) mod costs;
 pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod generate;
@@ -15,6 +16,7 @@ pub(crate) mod report;
 pub(crate) mod reward;
 pub(crate) mod score;
 pub(crate) mod theory;
+pub(crate) mod watch;
 
 use std::{
     env,

@@ -56,7 +56,7 @@ pub(crate) fn run(
     let steps = Steps::until(until, &config);
     pipeline::run(&config, &models, &placement, &run, &steps, shard)?;
     if root.join("eval/summary.json").is_file() && until.is_none_or(|until| until == "eval") {
-        super::report::run(&root)?;
+        super::report::run(std::slice::from_ref(&root))?;
     }
     Ok(())
 }

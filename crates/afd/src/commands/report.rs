@@ -1,11 +1,28 @@
-//! `afd report`: the results of a finished run.
+//! `afd report`: the results of a finished run, or of several side by side.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use afd_eval::Summary;
 
 use super::print;
 use crate::error::Error;
 
-pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
+pub(crate) fn run(run_dirs: &[PathBuf]) -> Result<(), Error> {
+    match run_dirs {
+        [run_dir] => one(run_dir),
+        several => {
+            let named = |run_dir: &PathBuf| Ok((run_dir.display().to_string(), summary(run_dir)?));
+            let runs = several
+                .iter()
+                .map(named)
+                .collect::<Result<Vec<_>, Error>>()?;
+            print(&afd_eval::comparison_table(&runs))
+        }
+    }
+}
+
+/// The summary of a finished run.
+fn summary(run_dir: &Path) -> Result<Summary, Error> {
     let eval = run_dir.join("eval");
     if !eval.join("summary.json").is_file() {
         return Err(Error::Usage(format!(
@@ -14,7 +31,11 @@ pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
             run_dir.display()
         )));
     }
-    let summary = afd_eval::load_summary(&eval.join("summary.json"))?;
+    Ok(afd_eval::load_summary(&eval.join("summary.json"))?)
+}
+
+fn one(run_dir: &Path) -> Result<(), Error> {
+    let (eval, summary) = (run_dir.join("eval"), summary(run_dir)?);
     let models = summary
         .trained()
         .filter_map(|row| row.name.as_ref())

@@ -13,6 +13,7 @@ mod judge;
 mod model_faults;
 mod pipeline;
 mod policies;
+mod results;
 mod resume;
 mod rewards;
 mod rows;

@@ -1,0 +1,118 @@
+//! `afd watch`: follows the run of another process.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::print;
+use crate::error::Error;
+
+/// How often it looks.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Tells each new line of the curves of stages under way, and each stage that ends, until the evaluation is
+/// there and nothing is under way.
+pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
+    if !run_dir.join("run.json").is_file() {
+        return Err(Error::Usage(format!(
+            "{} is no run: it holds no run.json; `afd pipeline --run-dir {}` makes one",
+            run_dir.display(),
+            run_dir.display()
+        )));
+    }
+    let mut seen: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    loop {
+        let stages = under_way(run_dir);
+        let gone: Vec<PathBuf> = seen
+            .keys()
+            .filter(|stage| !stages.contains(stage))
+            .cloned()
+            .collect();
+        for stage in gone {
+            seen.remove(&stage);
+            print(&format!("{:<32} ended\n", name(&stage)))?;
+        }
+        for stage in &stages {
+            let lines = fs::read_to_string(stage.join("metrics.jsonl")).unwrap_or_default();
+            // A line that is still being written is told next time.
+            let whole = lines.rfind('\n').map_or("", |end| &lines[..end]);
+            let whole: Vec<&str> = whole.lines().collect();
+            let told = seen
+                .entry(stage.clone())
+                .or_insert_with(|| whole.len().saturating_sub(1));
+            // Fewer than before: a resumed stage went back to its checkpoint.
+            *told = (*told).min(whole.len());
+            for line in &whole[*told..] {
+                print(&format!("{:<32} {}\n", name(stage), figures(line)))?;
+            }
+            *told = whole.len();
+        }
+        if stages.is_empty() && run_dir.join("eval").join("summary.json").is_file() {
+            return super::report::run(&[run_dir.to_path_buf()]);
+        }
+        sleep(PAUSE);
+    }
+}
+
+/// The directories of the stages under way.
+fn under_way(run_dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(run_dir.join(".scratch"));
+    let entries = entries.into_iter().flatten().flatten();
+    let mut stages: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir() && !name(path).starts_with('.'))
+        .collect();
+    stages.sort();
+    stages
+}
+
+/// The stage's name, of which its directory has the slashes written otherwise.
+fn name(stage: &Path) -> String {
+    let name = stage.file_name().unwrap_or_default().to_string_lossy();
+    name.replace("__", "/")
+}
+
+/// `step 20  train/loss 0.53  …` of a line of the curves.
+fn figures(line: &str) -> String {
+    let Ok(Value::Object(row)) = serde_json::from_str(line) else {
+        return line.to_owned();
+    };
+    let figure = |(name, value): (&String, &Value)| match value.as_f64() {
+        Some(value) if name != "step" => format!("{name} {}", short(value)),
+        _ => format!("{name} {value}"),
+    };
+    row.iter().map(figure).collect::<Vec<_>>().join("  ")
+}
+
+/// Four significant digits, small and large numbers by their power of ten.
+fn short(value: f64) -> String {
+    match value.abs() {
+        size if size != 0.0 && !(1e-3..1e5).contains(&size) => format!("{value:.2e}"),
+        size if size >= 100.0 => format!("{value:.0}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_told_in_few_digits() {
+        let line = r#"{"step":20,"train/loss":0.527312345,"train/learning_rate":2e-5,"speed":12345.6,"nothing":null}"#;
+        assert_eq!(
+            figures(line),
+            "step 20  train/loss 0.5273  train/learning_rate 2.00e-5  speed 12346  nothing null"
+        );
+        assert_eq!(
+            name(Path::new("/x/.scratch/policy__aligned")),
+            "policy/aligned"
+        );
+    }
+}

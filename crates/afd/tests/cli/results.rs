@@ -1,0 +1,61 @@
+//! What is told of runs: results side by side, costs, and a run that another process is at.
+
+use std::{fs, process::Stdio};
+
+use crate::util::{Ends, Run, afd, finished};
+
+#[test]
+fn several_runs_stand_side_by_side() {
+    let root = finished().to_str().unwrap();
+    let one = afd(["report", root]).succeeds().stdout;
+    assert!(
+        one.contains("golden reward: world") && one.contains("report.html"),
+        "{one}"
+    );
+    let two = afd(["report", root, root]).succeeds().stdout;
+    let heads = two.lines().next().unwrap();
+    assert_eq!(heads.matches(root).count(), 2, "{two}");
+    assert!(two.contains("best of 3 by init-sft"), "{two}");
+    afd(["report", root, "nowhere"]).fails(2, &["nowhere holds no finished evaluation"]);
+}
+
+#[test]
+fn costs_are_told_stage_by_stage_and_in_all() {
+    let told = afd(["costs", finished().to_str().unwrap()])
+        .succeeds()
+        .stdout;
+    for stage in ["sft ", "reward/init-sft ", "eval ", "all stages "] {
+        assert!(told.lines().any(|line| line.starts_with(stage)), "{told}");
+    }
+    let empty = tempfile::tempdir().unwrap();
+    afd(["costs", empty.path().to_str().unwrap()]).fails(2, &["holds no finished stage"]);
+}
+
+#[test]
+fn a_run_can_be_watched_from_elsewhere_to_its_end() {
+    let run = Run::new("");
+    afd(["watch", run.root().to_str().unwrap()]).fails(2, &["is no run"]);
+    fs::create_dir_all(run.root()).unwrap();
+    let log = fs::File::create(run.path("log")).unwrap();
+    let mut child = run
+        .pipeline(&[])
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    while !run.file("run.json").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let told = afd(["watch", run.root().to_str().unwrap()])
+        .succeeds()
+        .stdout;
+    assert!(child.wait().unwrap().success());
+    assert!(
+        told.contains("train/loss") && told.contains(" ended\n"),
+        "{told}"
+    );
+    assert!(told.contains("golden reward: world"), "{told}");
+    // Curves as TensorBoard reads them lie beside their lines.
+    assert_eq!(fs::read_dir(run.file("sft/tb")).unwrap().count(), 1);
+}
