@@ -125,6 +125,7 @@ pub(crate) fn evaluate(
         comparisons: evaluation.compare(&at_headline),
         tests,
         strengths,
+        judged: data.judged.clone(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reads what the earlier stages left, and checks that it belongs together.
 
+mod judged;
 mod policy;
 
 use std::{
@@ -14,7 +15,7 @@ use serde::Deserialize;
 pub(crate) use policy::TrainedPolicy;
 pub use policy::{LogProbs, PolicyInput};
 
-use crate::Error;
+use crate::{Error, summary::Judged};
 
 /// What is evaluated. All files of samples and scores have the same prompts in the same order.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +34,9 @@ pub struct EvalInputs<'a> {
     pub policies: &'a [PolicyInput],
     /// Names of rankers, and JSON files with at least [`RewardSummary`]'s keys.
     pub reward_summaries: &'a [(String, PathBuf)],
+    /// Names of policies, and JSON files with at least [`Judged`](crate::Judged)'s figures of what a
+    /// language model says of their answers against SFT's; may be empty.
+    pub judged: &'a [(String, PathBuf)],
     /// What to call the golden reward.
     pub golden_name: &'a str,
     /// Names of the run's stages up to this one, in their order, and where each was computed, as in
@@ -88,6 +92,7 @@ pub(crate) struct Data {
     pub(crate) rankers: Vec<Ranker>,
     pub(crate) rewards: BTreeMap<String, RewardSummary>,
     pub(crate) policies: Vec<TrainedPolicy>,
+    pub(crate) judged: Vec<Judged>,
 }
 
 impl Data {
@@ -131,6 +136,7 @@ pub(crate) fn read(inputs: &EvalInputs<'_>) -> Result<Data, Error> {
         rankers,
         rewards,
         policies: Vec::new(),
+        judged: judged::read(inputs.judged)?,
     };
     for input in inputs.policies {
         let policy = policy::read(input, inputs.sft_samples, &data)?;

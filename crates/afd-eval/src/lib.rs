@@ -38,7 +38,7 @@ pub use golden::GoldenRow;
 pub use inputs::{CLOSED_FORM, EvalInputs, LogProbs, PolicyInput, RewardSummary};
 pub use stage::run;
 pub use summary::{
-    Comparison, Demonstrator, KlKind, Policy, PolicyRow, RankerKind, RankerSummary, Reference,
-    Summary, load_summary,
+    Comparison, Demonstrator, Judged, KlKind, Policy, PolicyRow, RankerKind, RankerSummary,
+    Reference, Summary, load_summary,
 };
 pub use table::{comparison_table, terminal_table};

@@ -115,6 +115,7 @@ pub(crate) fn summary() -> Summary {
                 elo_ci95: [elo - 15.0, elo + 15.0],
             })
             .collect(),
+        judged: Vec::new(),
     }
 }
 

@@ -47,6 +47,38 @@ pub struct Summary {
     /// How strong each policy is among all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strengths: Vec<Strength>,
+    /// What a language model says of policies against SFT, where one was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judged: Vec<Judged>,
+}
+
+/// A policy's answers against SFT's by the word of a language model, each pair judged in both orders.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The policy.
+    pub policy: String,
+    /// The judge.
+    pub model: String,
+    /// Comparisons with a verdict.
+    pub judged: usize,
+    /// Mean score of the policy, ties half.
+    pub win_rate: Option<f64>,
+    /// Its interval.
+    pub win_rate_ci95: Option<[f64; 2]>,
+    /// Two-sided p-value of a half.
+    pub p: Option<f64>,
+    /// Share of verdicts that are ties.
+    pub ties: f64,
+    /// How much more often than half the answer shown first wins.
+    pub position_bias: Option<f64>,
+    /// Share of comparisons in which both orders say the same.
+    pub consistent: Option<f64>,
+    /// Requests that the judge declined, …
+    pub refused: usize,
+    /// … answered otherwise than asked, …
+    pub unparsable: usize,
+    /// … or did not answer.
+    pub failed: usize,
 }
 
 /// A test of whether two policies' golden means differ, on these checkpoints, over prompts like these.

@@ -8,6 +8,7 @@ mod card;
 mod commands;
 mod config;
 mod error;
+mod evaluation;
 mod faults;
 mod memory;
 mod models;

@@ -10,6 +10,7 @@ use afd_stage::{Artifact, RunDir};
 use crate::{
     config::{Config, Golden},
     error::Error,
+    evaluation::Evaluated,
     models::{Located, Models},
     policies::Ingredients,
     rows,
@@ -115,7 +116,7 @@ fn all(stages: &Stages<'_>, models: &Models) -> Result<(), Stopped> {
             diagnostics.push((name.clone(), found));
         }
     }
-    stages.best_of_n(&scores, &test_sft)?;
+    let best_of_n = stages.best_of_n(&scores, &test_sft)?;
 
     let from = Ingredients {
         initial: &initial,
@@ -131,8 +132,17 @@ fn all(stages: &Stages<'_>, models: &Models) -> Result<(), Stopped> {
         Golden::Classifier => models.golden.as_ref().map(Located::artifact).transpose()?,
     };
     let golden = golden.map(|model| (model, &initial));
-    let answers = (&test_init, &test_sft);
-    stages.eval(&data, answers, &scores, &diagnostics, &policies, golden)
+    let evaluated = Evaluated {
+        data: &data,
+        init: &test_init,
+        sft: &test_sft,
+        scores: &scores,
+        diagnostics: &diagnostics,
+        best_of_n: &best_of_n,
+        policies: &policies,
+    };
+    let judged = stages.judged(&evaluated)?;
+    stages.eval(&evaluated, &judged, golden)
 }
 
 /// Answers of both policies that the reward models learn from.

@@ -4,12 +4,10 @@ use std::path::{Path, PathBuf};
 
 use afd_backend::Placement;
 use afd_data::{DialogueForm, Tokenizer};
-use afd_eval::{EvalInputs, PolicyInput};
-use afd_model::Scorer;
 use afd_policy::{Shard, best_of_n, sample};
 use afd_reward::{
     Architecture, ClosedFormConfig, LoadOptions, NamedReference, PairSource, Reference,
-    RewardModel, closed_form,
+    closed_form,
     diagnostics::{self, DiagnosticsInputs, Policies, Samples},
     embed,
     learn::{self, RewardInputs},
@@ -22,7 +20,6 @@ use afd_stage::{Artifact, RunDir, StageContext, source_artifact};
 use crate::{
     config::{Config, DataSource},
     error::Error,
-    policies::Made,
     rows,
     steps::{Steps, Stopped},
 };
@@ -396,56 +393,6 @@ impl Stages<'_> {
             })
     }
 
-    /// The evaluation and its report; without a `golden` model the world is the judge. Beside it stands
-    /// the policy whose embeddings it may read.
-    pub(crate) fn eval(
-        &self,
-        data: &Artifact,
-        (init, sft): (&Artifact, &Artifact),
-        scores: &Named,
-        diagnostics: &Named,
-        policies: &[Made],
-        golden: Option<(Artifact, &Artifact)>,
-    ) -> Result<(), Stopped> {
-        let config = self.config;
-        let (name, batch) = (config.golden.golden.name(), self.batch());
-        let mut inputs: Vec<&Artifact> = scores.iter().map(|(_, scores)| scores).collect();
-        inputs.extend([sft, data, init]);
-        inputs.extend(diagnostics.iter().map(|(_, found)| found));
-        inputs.extend(policies.iter().flat_map(Made::artifacts));
-        inputs.extend(golden.iter().map(|(model, _)| model));
-        let policies: Vec<PolicyInput> = policies.iter().map(Made::input).collect();
-        let scoring = golden
-            .as_ref()
-            .map(|_| (batch, config.precision, self.form()));
-        let made: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
-        let rankers = (names(scores), names(diagnostics), made);
-        let key = (&config.eval, name, scoring, rankers);
-        self.steps.stage(self.run, "eval", &key, &inputs, |ctx| {
-            let mut environments = self.steps.environments();
-            environments.push(("eval".to_owned(), ctx.environment().map(str::to_owned)));
-            let inputs = EvalInputs {
-                test: &data.file("test.jsonl"),
-                init_samples: &init.file(sample::SAMPLES),
-                sft_samples: &sft.file(sample::SAMPLES),
-                rankers: &files(scores, score::SCORES),
-                policies: &policies,
-                reward_summaries: &files(diagnostics, "summary.json"),
-                golden_name: name,
-                environments: &environments,
-            };
-            let scorer: Box<dyn Scorer> = match &golden {
-                None => Box::new(rows::WorldScorer),
-                Some((model, base)) => {
-                    let options = self.reading(base);
-                    Box::new(RewardModel::load(model.path(), &options, self.placement)?)
-                }
-            };
-            Ok::<(), Error>(afd_eval::run(&config.eval, &inputs, scorer.as_ref(), ctx)?)
-        })?;
-        Ok(())
-    }
-
     /// How reward models are read; `base` is what they may stand on.
     pub(crate) fn reading<'a>(&self, base: &'a Artifact) -> LoadOptions<'a> {
         LoadOptions {
@@ -468,12 +415,12 @@ impl Stages<'_> {
 }
 
 /// The names alone: they are the configuration's, and reports hold them.
-fn names(artifacts: &Named) -> Vec<&str> {
+pub(crate) fn names(artifacts: &Named) -> Vec<&str> {
     artifacts.iter().map(|(name, _)| name.as_str()).collect()
 }
 
 /// The file called `name` of each artefact.
-fn files(artifacts: &Named, name: &str) -> Vec<(String, PathBuf)> {
+pub(crate) fn files(artifacts: &Named, name: &str) -> Vec<(String, PathBuf)> {
     artifacts
         .iter()
         .map(|(reward, artifact)| (reward.clone(), artifact.file(name)))

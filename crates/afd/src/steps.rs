@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     config::{Config, Golden},
     error::Error,
-    faults, memory, policies,
+    evaluation, faults, memory, policies,
 };
 
 /// Raised when the code of a stage changes what it writes, so that older results are made anew.
@@ -47,6 +47,7 @@ pub(crate) fn names(config: &Config) -> Vec<String> {
     names.extend(group("diagnostics", &mut rewards.iter().copied()));
     names.push("policy/best-of-n".to_owned());
     names.extend(policies::stage_names(config));
+    names.extend(evaluation::judged_names(config));
     names.push("eval".to_owned());
     names
 }

@@ -1,9 +1,14 @@
 //! What the report says of all policies against each other.
 
-use super::{Block, Cell, Content, Table, Tone, content::plain};
+use std::collections::BTreeSet;
+
+use super::{
+    Block, Cell, Content, Table, Tone,
+    content::{plain, share},
+};
 use crate::{
     numbers::{Numbers, fixed},
-    summary::{Summary, Test},
+    summary::{Judged, Summary, Test},
 };
 
 /// The level below which a p-value counts.
@@ -18,7 +23,67 @@ pub(super) fn blocks(summary: &Summary, numbers: Numbers) -> Vec<Block> {
     if !summary.strengths.is_empty() {
         blocks.push(Block::Table(strengths(summary)));
     }
+    if !summary.judged.is_empty() {
+        blocks.push(Block::Heading("What the judge says".to_owned()));
+        blocks.push(Block::Table(judged(summary)));
+    }
     blocks
+}
+
+fn judged(summary: &Summary) -> Table {
+    let part = |value: Option<f64>| plain(&value.map_or_else(|| "–".to_owned(), share));
+    let row = |judged: &Judged| {
+        let interval = judged.win_rate_ci95;
+        let tone = match interval {
+            Some([low, _]) if low > 0.5 => Tone::Strong,
+            Some([_, high]) if high < 0.5 => Tone::Weak,
+            _ => Tone::Plain,
+        };
+        let text = match (judged.win_rate, interval) {
+            (Some(rate), Some([low, high])) => {
+                format!("{} [{}, {}]", share(rate), share(low), share(high))
+            }
+            (Some(rate), None) => share(rate),
+            (None, _) => "–".to_owned(),
+        };
+        let without = judged.refused + judged.unparsable + judged.failed;
+        vec![
+            plain(&judged.policy),
+            Cell { text, tone },
+            plain(&judged.p.map_or_else(|| "–".to_owned(), p_value)),
+            plain(&judged.judged.to_string()),
+            part(Some(judged.ties)),
+            part(judged.position_bias),
+            part(judged.consistent),
+            plain(&without.to_string()),
+        ]
+    };
+    let models: BTreeSet<&str> = summary
+        .judged
+        .iter()
+        .map(|one| one.model.as_str())
+        .collect();
+    let header = [
+        "policy",
+        "wins against SFT",
+        "p",
+        "comparisons",
+        "ties",
+        "first-answer bias",
+        "consistent",
+        "without verdict",
+    ];
+    Table {
+        content: Content::Numbers,
+        header: header.map(str::to_owned).to_vec(),
+        rows: summary.judged.iter().map(row).collect(),
+        note: format!(
+            "By {}, each pair of answers in both orders; ties count half. Winners of Best-of-N stand against \
+             an answer that they were not chosen from. First-answer bias: how much more often than half \
+             the answer shown first wins. Without verdict: declined, unreadable or unanswered requests.",
+            models.into_iter().collect::<Vec<_>>().join(", ")
+        ),
+    }
 }
 
 fn tests(summary: &Summary, numbers: Numbers) -> Table {

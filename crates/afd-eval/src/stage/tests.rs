@@ -200,6 +200,7 @@ fn evaluate_in(
         rankers: &rankers,
         policies: &policies,
         reward_summaries: &[("init-sft".to_owned(), summary)],
+        judged: &[],
         golden_name: "reader",
         environments: &files.environments,
     };

@@ -21,6 +21,7 @@ use afd_backend::{Dtype, Precision};
 use afd_data::{DialogueForm, PrepareConfig, ReadOptions, SplitCaps, SplitFractions};
 use afd_eval::EvalConfig;
 use afd_hub::Model;
+use afd_judge::JudgeConfig;
 use afd_model::SaveOptions;
 use afd_policy::{BestOfNConfig, SampleConfig};
 use afd_reward::{ClosedFormConfig, PairsConfig, RewardConfig};
@@ -60,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) best_of_n: BestOfNConfig,
     /// By name.
     pub(crate) policies: Vec<PolicyConfig>,
+    /// A language model that compares answers, if one is asked.
+    pub(crate) llm_judge: Option<JudgeConfig>,
     pub(crate) eval: EvalConfig,
     pub(crate) golden: GoldenConfig,
     /// The file that says all this again, whole.
@@ -201,7 +204,10 @@ impl Golden {
 }
 
 /// Keys whose values are paths: relative ones start at the file they stand in.
-const PATHS: [&str; 1] = ["data.path"];
+const PATHS: [&str; 2] = ["data.path", "llm_judge.prompt"];
+
+/// The table of a language model as judge.
+const JUDGE: &str = "llm_judge";
 
 /// Keys whose values are such paths or the names of repositories.
 const MODELS: [&str; 2] = [models::INITIAL, models::GOLDEN];
@@ -235,6 +241,10 @@ impl Config {
         let closed_form = sections.read("closed_form");
         let best_of_n = sections.read("best_of_n");
         let policies = policies::read(&mut sections);
+        let llm_judge = layers
+            .table
+            .contains_key(JUDGE)
+            .then(|| sections.read::<JudgeConfig>(JUDGE));
         let eval = sections.read("eval");
         let golden = sections.read("eval");
         sections.finish()?;
@@ -257,6 +267,7 @@ impl Config {
                 closed_form: closed_form?,
                 best_of_n: best_of_n?,
                 policies: policies?,
+                llm_judge: llm_judge.flatten(),
                 eval: eval?,
                 golden: golden?,
                 resolved,

@@ -56,6 +56,16 @@ impl Config {
         for (key, rule) in self.pairs.problems() {
             rules.add(&format!("pairs.{key}"), rule);
         }
+        if let Some(judge) = &self.llm_judge {
+            for (key, rule) in judge.problems() {
+                rules.add(&format!("llm_judge.{key}"), format!("must be {rule}"));
+            }
+            rules.require(
+                self.generations.test_num_generations > self.best_of_n.n,
+                "sample.test_num_generations",
+                "must be above best_of_n.n for llm_judge: a winner is not compared with what it was chosen from",
+            );
+        }
         self.check_closed_forms(&mut rules);
         self.check_policies(&mut rules);
         rules.require(

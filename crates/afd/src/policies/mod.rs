@@ -59,6 +59,15 @@ pub(crate) struct Made {
 }
 
 impl Made {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its answers to the test prompts.
+    pub(crate) fn samples(&self) -> &Artifact {
+        &self.samples
+    }
+
     /// What the evaluation reads.
     pub(crate) fn input(&self) -> PolicyInput {
         PolicyInput {

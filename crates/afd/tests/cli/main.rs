@@ -10,6 +10,7 @@ mod devices;
 mod export;
 mod hub;
 mod judge;
+mod llm_judge;
 mod model_faults;
 mod pipeline;
 mod policies;

@@ -1,0 +1,158 @@
+//! The last stages: what a language model says of the answers, and the evaluation with its report.
+
+use std::{env, path::PathBuf};
+
+use afd_eval::{EvalInputs, PolicyInput};
+use afd_judge::{JudgeConfig, JudgeInputs, cache_file};
+use afd_model::Scorer;
+use afd_policy::sample;
+use afd_reward::{RewardModel, score};
+use afd_stage::{Artifact, source_artifact};
+
+use crate::{
+    config::Config,
+    error::Error,
+    policies::Made,
+    rows,
+    stages::{Named, Stages, files, names},
+    steps::Stopped,
+};
+
+/// What is evaluated.
+pub(crate) struct Evaluated<'a> {
+    pub(crate) data: &'a Artifact,
+    /// Answers of the initial and of the fine-tuned policy to the test prompts.
+    pub(crate) init: &'a Artifact,
+    pub(crate) sft: &'a Artifact,
+    pub(crate) scores: &'a Named,
+    pub(crate) diagnostics: &'a Named,
+    /// The winners of Best-of-N by each of the rankers that have scores.
+    pub(crate) best_of_n: &'a Artifact,
+    pub(crate) policies: &'a [Made],
+}
+
+/// The stages `judged/NAME`, in their order.
+pub(crate) fn judged_names(config: &Config) -> Vec<String> {
+    if config.llm_judge.is_none() {
+        return Vec::new();
+    }
+    let policies = config.policies.iter().map(|policy| policy.name.clone());
+    let rewards = config.pairs.names().into_iter().map(best_of);
+    policies
+        .chain(rewards)
+        .map(|name| format!("judged/{name}"))
+        .collect()
+}
+
+/// What the winners by a reward are called.
+fn best_of(reward: &str) -> String {
+    format!("best-of-n-{reward}")
+}
+
+impl Stages<'_> {
+    /// The judge's word on each policy, and on the winners by each reward model, against the fine-tuned
+    /// policy; nothing without a judge.
+    pub(crate) fn judged(&self, of: &Evaluated<'_>) -> Result<Vec<(String, Artifact)>, Stopped> {
+        let Some(judge) = &self.config.llm_judge else {
+            return Ok(Vec::new());
+        };
+        let mut judged = Vec::new();
+        for policy in of.policies {
+            let answers = policy.samples();
+            let ours = (answers, answers.file(sample::SAMPLES), 0);
+            judged.push((
+                policy.name().to_owned(),
+                self.judged_one(policy.name(), judge, ours, of.sft)?,
+            ));
+        }
+        let n = self.config.best_of_n.n as u32;
+        for reward in self.config.pairs.names() {
+            if of.scores.iter().any(|(name, _)| name == reward) {
+                let file = of.best_of_n.file(format!("{reward}.jsonl"));
+                // Against an answer that the winner was not chosen from.
+                let ours = (of.best_of_n, file, n);
+                let name = best_of(reward);
+                let found = self.judged_one(&name, judge, ours, of.sft)?;
+                judged.push((name, found));
+            }
+        }
+        Ok(judged)
+    }
+
+    fn judged_one(
+        &self,
+        name: &str,
+        judge: &JudgeConfig,
+        (answers, ours, their_index): (&Artifact, PathBuf, u32),
+        sft: &Artifact,
+    ) -> Result<Artifact, Stopped> {
+        let prompt = source_artifact(&judge.prompt).map_err(Error::from)?;
+        // What may change a verdict; not how fast or at what price it is had.
+        let key = (
+            (&judge.base_url, &judge.model, judge.on_failure),
+            (judge.temperature, judge.max_tokens, judge.max_prompts),
+            (name, their_index),
+        );
+        let inputs = [answers, sft, &prompt];
+        let name = format!("judged/{name}");
+        self.steps.stage(self.run, &name, &key, &inputs, |ctx| {
+            let inputs = JudgeInputs {
+                ours: &ours,
+                theirs: &sft.file(sample::SAMPLES),
+                their_index,
+                cache: &cache_file(self.run.path()),
+            };
+            let variable = |name: &str| env::var(name).ok();
+            afd_judge::run(judge, &inputs, &variable, ctx)
+        })
+    }
+
+    /// The evaluation and its report; without a `golden` model the world is the judge. Beside it stands
+    /// the policy whose embeddings it may read.
+    pub(crate) fn eval(
+        &self,
+        of: &Evaluated<'_>,
+        judged: &Named,
+        golden: Option<(Artifact, &Artifact)>,
+    ) -> Result<(), Stopped> {
+        let config = self.config;
+        let (name, batch) = (config.golden.golden.name(), self.batch());
+        let mut inputs: Vec<&Artifact> = of.scores.iter().map(|(_, scores)| scores).collect();
+        inputs.extend([of.sft, of.data, of.init]);
+        inputs.extend(of.diagnostics.iter().map(|(_, found)| found));
+        inputs.extend(of.policies.iter().flat_map(Made::artifacts));
+        inputs.extend(judged.iter().map(|(_, found)| found));
+        inputs.extend(golden.iter().map(|(model, _)| model));
+        let policies: Vec<PolicyInput> = of.policies.iter().map(Made::input).collect();
+        let scoring = golden
+            .as_ref()
+            .map(|_| (batch, config.precision, self.form()));
+        let made: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
+        let rankers = (names(of.scores), names(of.diagnostics), made, names(judged));
+        let key = (&config.eval, name, scoring, rankers);
+        self.steps.stage(self.run, "eval", &key, &inputs, |ctx| {
+            let mut environments = self.steps.environments();
+            environments.push(("eval".to_owned(), ctx.environment().map(str::to_owned)));
+            let inputs = EvalInputs {
+                test: &of.data.file("test.jsonl"),
+                init_samples: &of.init.file(sample::SAMPLES),
+                sft_samples: &of.sft.file(sample::SAMPLES),
+                rankers: &files(of.scores, score::SCORES),
+                policies: &policies,
+                reward_summaries: &files(of.diagnostics, "summary.json"),
+                judged: &files(judged, "summary.json"),
+                golden_name: name,
+                environments: &environments,
+            };
+            let scorer: Box<dyn Scorer> = match &golden {
+                None => Box::new(rows::WorldScorer),
+                Some((model, base)) => {
+                    let options = self.reading(base);
+                    Box::new(RewardModel::load(model.path(), &options, self.placement)?)
+                }
+            };
+            Ok::<(), Error>(afd_eval::run(&config.eval, &inputs, scorer.as_ref(), ctx)?)
+        })?;
+        Ok(())
+    }
+}

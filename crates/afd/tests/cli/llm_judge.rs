@@ -1,0 +1,121 @@
+//! A language model as judge in a run: asked once for each answer, and told in the report.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use serde_json::Value;
+
+use crate::util::{Ends, Run, root};
+
+/// A judge that always likes the answer shown first: its address, and how often it was asked.
+fn fond_of_the_first() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/v1", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let count = count.clone();
+            std::thread::spawn(move || answer(&stream.unwrap(), &count));
+        }
+    });
+    (address, asked)
+}
+
+fn answer(mut stream: &TcpStream, count: &AtomicUsize) {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap();
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    count.fetch_add(1, Ordering::SeqCst);
+    let body = r#"{"choices": [{"message": {"content": "The first. [[A]]"}}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 5}}"#;
+    let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n";
+    let whole = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(whole.as_bytes()).unwrap();
+}
+
+fn settings(address: &str) -> String {
+    format!(
+        r#"
+[policies.sharp]
+method = "sampler"
+temperature = 0.5
+strength = 0.0
+[llm_judge]
+base_url = "{address}"
+model = "first"
+prompt = "{}/configs/judge-prompt.txt"
+temperature = 0.0
+max_tokens = 64
+max_concurrency = 4
+max_retries = 1
+timeout = 20
+input_price = 1.0
+output_price = 2.0
+on_failure = "stop"
+max_prompts = 5
+"#,
+        root().display()
+    )
+}
+
+#[test]
+fn a_judge_is_asked_once_and_its_bias_is_told() {
+    let (address, asked) = fond_of_the_first();
+    let run = Run::new(&settings(&address));
+    run.pipeline(&[]).succeeds();
+    // The policy and four rewards' winners, five prompts each, both ways about; where answers are equal
+    // text the question is too, and was answered before.
+    let first = asked.load(Ordering::SeqCst);
+    assert!((25..=50).contains(&first), "{first}");
+    let summary: Value = serde_json::from_str(&run.summary()).unwrap();
+    let judged = summary["judged"].as_array().unwrap();
+    assert_eq!(judged.len(), 5, "{judged:?}");
+    for one in judged {
+        assert_eq!(one["win_rate"], 0.5, "{one}");
+        assert_eq!(one["position_bias"], 0.5, "{one}");
+        assert_eq!(one["consistent"], 0.0, "{one}");
+    }
+    let report = fs::read_to_string(run.file("eval/report.md")).unwrap();
+    assert!(report.contains("## What the judge says"), "{report}");
+    assert!(report.contains("| best-of-n-init-sft | 50.0 %"), "{report}");
+    // Made again, nothing is asked again.
+    run.pipeline(&["--force", "judged"]).succeeds();
+    assert_eq!(asked.load(Ordering::SeqCst), first);
+}
+
+#[test]
+fn settings_of_a_judge_are_checked_together() {
+    let wrong = settings("ftp://nowhere").replace("max_tokens = 64", "max_tokens = 0");
+    Run::new(&format!("{wrong}max_cost = 0.0\n[best_of_n]\nn = 3\n"))
+        .pipeline(&[])
+        .fails(
+            2,
+            &[
+                "`llm_judge.base_url` must be an address",
+                "`llm_judge.max_tokens` must be 1 or more",
+                "`llm_judge.max_cost` must be above 0",
+                "`sample.test_num_generations` must be above best_of_n.n",
+            ],
+        );
+}
