@@ -39,6 +39,6 @@ pub use inputs::{CLOSED_FORM, EvalInputs, LogProbs, PolicyInput, RewardSummary};
 pub use stage::run;
 pub use summary::{
     Comparison, Demonstrator, Judged, KlKind, Policy, PolicyRow, RankerKind, RankerSummary,
-    Reference, Summary, load_summary,
+    Reference, Strength, Summary, Test, load_summary, summary_schema,
 };
 pub use table::{comparison_table, terminal_table};

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -10,7 +11,7 @@ use crate::Error;
 pub(crate) const FORMAT: u32 = 1;
 
 /// All figures of an evaluation, each rounded to 6 significant decimals.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// Version of this layout.
     pub format: u32,
@@ -53,7 +54,7 @@ pub struct Summary {
 }
 
 /// A policy's answers against SFT's by the word of a language model, each pair judged in both orders.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Judged {
     /// The policy.
     pub policy: String,
@@ -82,7 +83,7 @@ pub struct Judged {
 }
 
 /// A test of whether two policies' golden means differ, on these checkpoints, over prompts like these.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Test {
     /// A policy, as the report calls it.
     pub policy: String,
@@ -97,7 +98,7 @@ pub struct Test {
 }
 
 /// A policy's strength by who beats whom, all policies' answers to a prompt compared by golden reward.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Strength {
     /// The policy, as the report calls it.
     pub policy: String,
@@ -108,14 +109,14 @@ pub struct Strength {
 }
 
 /// Policies known by their answers only.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reference {
     /// Who wrote the test split's answers.
     pub demonstrator: Demonstrator,
 }
 
 /// The demonstrator's figures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Demonstrator {
     /// Mean golden reward.
     pub golden_mean: f64,
@@ -126,7 +127,7 @@ pub struct Demonstrator {
 }
 
 /// Where a ranker's scores come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RankerKind {
     /// A reward: learned, or the closed form.
@@ -138,7 +139,7 @@ pub enum RankerKind {
 }
 
 /// What is known of a ranker beside what it chooses.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RankerSummary {
     /// Its name.
     pub ranker: String,
@@ -186,7 +187,7 @@ pub struct RankerSummary {
 }
 
 /// A policy that was evaluated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
     /// The initial policy.
@@ -200,7 +201,7 @@ pub enum Policy {
 }
 
 /// What a KL figure is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum KlKind {
     /// Mean log-ratio of sampled answers.
     #[serde(rename = "estimate")]
@@ -211,7 +212,7 @@ pub enum KlKind {
 }
 
 /// A policy's figures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyRow {
     /// Which policy.
     pub policy: Policy,
@@ -302,7 +303,7 @@ pub struct PolicyRow {
 }
 
 /// The difference between two rankers at [`Summary::headline_n`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// A ranker.
     pub ranker: String,
@@ -380,4 +381,9 @@ pub fn load_summary(path: &Path) -> Result<Summary, Error> {
         });
     }
     serde_json::from_str(&text).map_err(json)
+}
+
+/// The JSON Schema of `summary.json`, its descriptions included.
+pub fn summary_schema() -> serde_json::Value {
+    schema_for!(Summary).to_value()
 }

@@ -60,6 +60,8 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "RUN")]
         run_dirs: Vec<PathBuf>,
     },
+    /// Print the JSON Schema of a run's eval/summary.json.
+    Schema,
     /// Show what a run took, stage by stage, and what its policies gained for it.
     Costs {
         /// The run's directory.

@@ -70,6 +70,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Chat(args) => commands::chat::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Report { run_dirs } => commands::report::run(&run_dirs),
+        Command::Schema => commands::report::schema(),
         Command::Costs { run_dir } => commands::costs::run(&run_dir),
         Command::Watch { run_dir } => commands::watch::run(&run_dir),
         Command::Export(args) => commands::export::run(&args),

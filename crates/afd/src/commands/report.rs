@@ -21,6 +21,11 @@ pub(crate) fn run(run_dirs: &[PathBuf]) -> Result<(), Error> {
     }
 }
 
+/// `afd schema`: what a summary holds.
+pub(crate) fn schema() -> Result<(), Error> {
+    print(&format!("{:#}\n", afd_eval::summary_schema()))
+}
+
 /// The summary of a finished run.
 fn summary(run_dir: &Path) -> Result<Summary, Error> {
     let eval = run_dir.join("eval");

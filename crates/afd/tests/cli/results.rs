@@ -2,7 +2,7 @@
 
 use std::{fs, process::Stdio};
 
-use crate::util::{Ends, Run, afd, finished};
+use crate::util::{Ends, Run, afd, finished, root};
 
 #[test]
 fn several_runs_stand_side_by_side() {
@@ -58,4 +58,15 @@ fn a_run_can_be_watched_from_elsewhere_to_its_end() {
     assert!(told.contains("golden reward: world"), "{told}");
     // Curves as TensorBoard reads them lie beside their lines.
     assert_eq!(fs::read_dir(run.file("sft/tb")).unwrap().count(), 1);
+}
+
+#[test]
+fn the_schema_in_the_documents_is_that_of_the_summary() {
+    let told = afd(["schema"]).succeeds().stdout;
+    let path = root().join("docs/summary.schema.json");
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        told == written,
+        "write it anew: afd schema > docs/summary.schema.json"
+    );
 }
