@@ -12,17 +12,17 @@ pub enum Error {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("{path} lacks {missing}: `judge.prompt` must hold {{prompt}}, {{a}} and {{b}}")]
+    #[error("{path} lacks {missing}: `llm_judge.prompt` must hold {{prompt}}, {{a}} and {{b}}")]
     Prompt {
         path: PathBuf,
         missing: &'static str,
     },
     #[error(
-        "the variable {name} is not set or empty: put the key of {host} there, or leave out `judge.api_key_env`"
+        "the variable {name} is not set or empty: put the key of {host} there, or leave out `api_key_env`"
     )]
     Key { name: String, host: String },
     #[error(
-        "{host} does not judge: {reason}; {done} of {total} answers are kept and not asked for again: run again, or set judge.on_failure = \"skip\""
+        "{host} does not judge: {reason}; {done} of {total} answers are kept and not asked for again: run again, or set llm_judge.on_failure = \"skip\""
     )]
     Server {
         host: String,
@@ -31,7 +31,7 @@ pub enum Error {
         total: usize,
     },
     #[error(
-        "judging has cost {spent:.4}, and more would pass judge.max_cost = {limit}; {done} of {total} answers are kept: raise it, or lower judge.max_prompts"
+        "judging has cost {spent:.4}, and more would pass llm_judge.max_cost = {limit}; {done} of {total} answers are kept: raise it, or lower llm_judge.max_prompts"
     )]
     Cost {
         spent: f64,
@@ -39,6 +39,8 @@ pub enum Error {
         done: usize,
         total: usize,
     },
+    #[error("{host} gives no rewards: {reason}; what was rewarded is kept: run again once it does")]
+    Rewards { host: String, reason: String },
     #[error("there is no comparison to judge")]
     Nothing,
     #[error(transparent)]

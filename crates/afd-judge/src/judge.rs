@@ -16,7 +16,8 @@ use serde_json::Value;
 use crate::{
     Error, JudgeConfig, OnFailure, Verdict,
     cache::{Cache, Reply},
-    server::{Server, host},
+    post::host,
+    server::Server,
 };
 
 /// Two answers to a prompt.
@@ -221,7 +222,7 @@ impl Work<'_> {
                     }
                     Err(reason) if self.config.on_failure == OnFailure::Stop => {
                         return Err(Error::Server {
-                            host: host(self.config),
+                            host: host(&self.config.base_url).to_owned(),
                             reason,
                             done: state.verdicts.len(),
                             total,

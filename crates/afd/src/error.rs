@@ -49,6 +49,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Hub(#[from] afd_hub::Error),
     #[error(transparent)]
+    Judge(#[from] afd_judge::Error),
+    #[error(transparent)]
     Data(#[from] afd_data::Error),
     #[error(transparent)]
     Model(#[from] afd_model::Error),

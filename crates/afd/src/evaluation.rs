@@ -3,7 +3,7 @@
 use std::{env, path::PathBuf};
 
 use afd_eval::{EvalInputs, PolicyInput};
-use afd_judge::{JudgeConfig, JudgeInputs, cache_file};
+use afd_judge::{JudgeConfig, JudgeInputs, RewardServer, cache_file};
 use afd_model::Scorer;
 use afd_policy::sample;
 use afd_reward::{RewardModel, score};
@@ -29,6 +29,18 @@ pub(crate) struct Evaluated<'a> {
     /// The winners of Best-of-N by each of the rankers that have scores.
     pub(crate) best_of_n: &'a Artifact,
     pub(crate) policies: &'a [Made],
+}
+
+/// A server of rewards as a golden scorer.
+struct ServerScorer(RewardServer);
+
+impl Scorer for ServerScorer {
+    fn score(
+        &self,
+        pairs: &[(&str, &str)],
+    ) -> Result<Vec<f64>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.score(pairs)?)
+    }
 }
 
 /// The stages `judged/NAME`, in their order.
@@ -129,7 +141,12 @@ impl Stages<'_> {
             .map(|_| (batch, config.precision, self.form()));
         let made: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
         let rankers = (names(of.scores), names(of.diagnostics), made, names(judged));
-        let key = (&config.eval, name, scoring, rankers);
+        let asked = config
+            .golden
+            .golden_server
+            .as_ref()
+            .map(|server| &server.url);
+        let key = (&config.eval, name, scoring, rankers, asked);
         self.steps.stage(self.run, "eval", &key, &inputs, |ctx| {
             let mut environments = self.steps.environments();
             environments.push(("eval".to_owned(), ctx.environment().map(str::to_owned)));
@@ -144,9 +161,14 @@ impl Stages<'_> {
                 golden_name: name,
                 environments: &environments,
             };
-            let scorer: Box<dyn Scorer> = match &golden {
-                None => Box::new(rows::WorldScorer),
-                Some((model, base)) => {
+            let server = config.golden.golden_server.as_ref();
+            let scorer: Box<dyn Scorer> = match (&golden, server) {
+                (None, None) => Box::new(rows::WorldScorer),
+                (None, Some(server)) => {
+                    let variable = |name: &str| env::var(name).ok();
+                    Box::new(ServerScorer(RewardServer::new(server, &variable)?))
+                }
+                (Some((model, base)), _) => {
                     let options = self.reading(base);
                     Box::new(RewardModel::load(model.path(), &options, self.placement)?)
                 }

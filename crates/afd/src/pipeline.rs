@@ -63,7 +63,7 @@ fn all(stages: &Stages<'_>, models: &Models) -> Result<(), Stopped> {
     let pairs = answers.pairs(stages, &data)?;
     let judge_pairs = match config.golden.golden {
         Golden::Judge => Some(stages.judge_pairs(&data)?),
-        Golden::World | Golden::Classifier => None,
+        Golden::World | Golden::Classifier | Golden::Http => None,
     };
     let read: Vec<_> = pairs
         .iter()
@@ -127,7 +127,7 @@ fn all(stages: &Stages<'_>, models: &Models) -> Result<(), Stopped> {
     let policies = stages.policies(&from, &test_prompts)?;
 
     let golden = match config.golden.golden {
-        Golden::World => None,
+        Golden::World | Golden::Http => None,
         Golden::Judge => judge,
         Golden::Classifier => models.golden.as_ref().map(Located::artifact).transpose()?,
     };

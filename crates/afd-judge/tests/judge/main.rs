@@ -5,7 +5,10 @@ mod server;
 
 use std::{path::PathBuf, sync::Mutex, time::Instant};
 
-use afd_judge::{Comparison, Error, JudgeConfig, OnFailure, Outcome, Verdict, judge};
+use afd_judge::{
+    Comparison, Error, JudgeConfig, OnFailure, Outcome, RewardServer, RewardServerConfig, Verdict,
+    judge,
+};
 use server::{Asked, Server, completion, status};
 
 const TEMPLATE: &str = "Prompt: {prompt}\nAnswer A: {a}\nAnswer B: {b}\nSay [[A]], [[B]] or [[C]].";
@@ -276,4 +279,52 @@ fn a_template_without_its_places_and_a_server_that_is_not_there_are_named() {
     bench.config.on_failure = OnFailure::Stop;
     let error = bench.judge(&comparisons(1)).unwrap_err().to_string();
     assert!(error.contains("127.0.0.1:9 does not judge"), "{error}");
+}
+
+#[test]
+fn a_server_of_rewards_is_asked_in_batches_and_checked() {
+    let rewards = |asked: &Asked, number: usize| {
+        let answers = asked.body["completions"].as_array().unwrap().iter();
+        let lengths: Vec<usize> = answers
+            .map(|answer| answer.as_str().unwrap().len())
+            .collect();
+        match number {
+            0 => status(502, "not yet"),
+            4 => (
+                200,
+                serde_json::json!({ "rewards": [1.0, 2.0, 3.0] }).to_string(),
+            ),
+            _ => (200, serde_json::json!({ "scores": lengths }).to_string()),
+        }
+    };
+    let server = Server::start(rewards);
+    let config = RewardServerConfig {
+        url: format!("{}/reward", server.address),
+        api_key_env: Some("REWARD_KEY".into()),
+        batch_size: 2,
+        max_retries: 1,
+        timeout: 5,
+    };
+    assert!(config.problems().is_empty());
+    assert!(matches!(
+        RewardServer::new(&config, &|_| None),
+        Err(Error::Key { .. })
+    ));
+    let rewarder = RewardServer::new(&config, &|_| Some("k".into())).unwrap();
+    let pairs = [
+        ("p", "a"),
+        ("p", "bb"),
+        ("q", "ccc"),
+        ("q", "dddd"),
+        ("q", ""),
+    ];
+    assert_eq!(rewarder.score(&pairs).unwrap(), [1.0, 2.0, 3.0, 4.0, 0.0]);
+    // Three batches, the first of them twice.
+    let asked = server.asked();
+    assert_eq!(asked.len(), 4);
+    assert_eq!(asked[1].body["query"], serde_json::json!(["pa", "pbb"]));
+    assert_eq!(asked[1].body["prompts"], serde_json::json!(["p", "p"]));
+    assert_eq!(asked[1].header("authorization"), Some("Bearer k"));
+    let error = rewarder.score(&pairs[..2]).unwrap_err().to_string();
+    assert!(error.contains("3 rewards for 2 answers"), "{error}");
 }

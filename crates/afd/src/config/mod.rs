@@ -21,7 +21,7 @@ use afd_backend::{Dtype, Precision};
 use afd_data::{DialogueForm, PrepareConfig, ReadOptions, SplitCaps, SplitFractions};
 use afd_eval::EvalConfig;
 use afd_hub::Model;
-use afd_judge::JudgeConfig;
+use afd_judge::{JudgeConfig, RewardServerConfig};
 use afd_model::SaveOptions;
 use afd_policy::{BestOfNConfig, SampleConfig};
 use afd_reward::{ClosedFormConfig, PairsConfig, RewardConfig};
@@ -178,6 +178,9 @@ pub(crate) struct GoldenConfig {
     pub(crate) golden: Golden,
     /// The sequence classifier, for `golden = "classifier"`; named as in `[model]`.
     pub(crate) golden_path: PathBuf,
+    /// The server, for `golden = "http"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) golden_server: Option<RewardServerConfig>,
 }
 
 /// A scorer held out from all training.
@@ -190,6 +193,8 @@ pub(crate) enum Golden {
     Judge,
     /// A Hugging Face sequence classifier.
     Classifier,
+    /// A server that gives rewards.
+    Http,
 }
 
 impl Golden {
@@ -199,6 +204,7 @@ impl Golden {
             Self::World => "world",
             Self::Judge => "judge",
             Self::Classifier => "classifier",
+            Self::Http => "http",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use afd_backend::{Dtype, Precision};
 use afd_data::DialogueForm;
 use afd_hub::Model;
+use afd_judge::RewardServerConfig;
 use afd_model::{DecoderConfig, Head, LoraConfig};
 use afd_reward::{
     Architecture, ClosedFormConfig, NamedReference, ObjectiveKind, Reduction, Reference,
@@ -300,8 +301,20 @@ impl Config {
         rules.require(
             golden != Golden::World || data.source == DataSource::World,
             "eval.golden",
-            "cannot be \"world\" when data.source is \"file\"; take \"judge\" or \"classifier\"",
+            "cannot be \"world\" when data.source is \"file\"; take \"judge\", \"classifier\" or \"http\"",
         );
+        let server = self.golden.golden_server.as_ref();
+        rules.require(
+            (golden == Golden::Http) == server.is_some(),
+            "eval.golden_server",
+            "must be given for eval.golden = \"http\", and for no other: { url, batch_size, max_retries, timeout }",
+        );
+        for (key, rule) in server.into_iter().flat_map(RewardServerConfig::problems) {
+            rules.add(
+                &format!("eval.golden_server.{key}"),
+                format!("must be {rule}"),
+            );
+        }
         rules.require(
             golden != Golden::Judge || data.split.judge > 0.0,
             "data.split.judge",

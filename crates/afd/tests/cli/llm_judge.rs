@@ -47,8 +47,17 @@ fn answer(mut stream: &TcpStream, count: &AtomicUsize) {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
     count.fetch_add(1, Ordering::SeqCst);
-    let body = r#"{"choices": [{"message": {"content": "The first. [[A]]"}}],
-        "usage": {"prompt_tokens": 100, "completion_tokens": 5}}"#;
+    let asked: Value = serde_json::from_slice(&body).unwrap();
+    let body = match asked["completions"].as_array() {
+        // As a server of rewards it counts characters.
+        Some(answers) => {
+            let lengths: Vec<usize> = answers.iter().map(|a| a.as_str().unwrap().len()).collect();
+            serde_json::json!({ "rewards": lengths }).to_string()
+        }
+        None => r#"{"choices": [{"message": {"content": "The first. [[A]]"}}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 5}}"#
+            .to_owned(),
+    };
     let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n";
     let whole = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(whole.as_bytes()).unwrap();
@@ -118,4 +127,29 @@ fn settings_of_a_judge_are_checked_together() {
                 "`sample.test_num_generations` must be above best_of_n.n",
             ],
         );
+}
+
+#[test]
+fn a_server_may_give_the_golden_rewards() {
+    let (address, asked) = fond_of_the_first();
+    let server = format!(
+        "golden_server = {{ url = \"{address}/rewards\", batch_size = 8, max_retries = 1, timeout = 20 }}"
+    );
+    let run = Run::new(&format!("[eval]\ngolden = \"http\"\n{server}\n"));
+    run.pipeline(&[]).succeeds();
+    // The six answers to each of 16 prompts at a time.
+    assert_eq!(asked.load(Ordering::SeqCst), 16);
+    let summary: Value = serde_json::from_str(&run.summary()).unwrap();
+    assert_eq!(summary["golden"], "http");
+    let rows = summary["rows"].as_array().unwrap();
+    let golden = |ranker: &str| {
+        let best = |row: &&Value| row["ranker"] == ranker && row["n"] == 3;
+        rows.iter().find(best).unwrap()["golden_mean"]
+            .as_f64()
+            .unwrap()
+    };
+    assert!(golden("golden") > golden("shortest"), "{rows:?}");
+    Run::new("[eval]\ngolden = \"http\"\n")
+        .pipeline(&[])
+        .fails(2, &["`eval.golden_server` must be given"]);
 }
