@@ -9,13 +9,16 @@ pub struct EvalConfig {
     /// Numbers of samples that Best-of-N chooses from, ascending, e.g. `[1, 2, 4, 8, 16]`. Those
     /// above the number of stored samples per prompt are left out, and the report says so.
     pub n: Vec<usize>,
-    /// Resamples of the prompts behind each interval.
+    /// Resamples of the prompts behind each interval, and sign changes behind each p-value.
     pub bootstrap_resamples: usize,
+    /// Games added to every pair of policies before their strengths are fitted, half won by either, so that one
+    /// which never loses has one.
+    pub bradley_terry_prior: f64,
     /// Dialogues shown in the report.
     pub examples: usize,
     /// Prompts whose answers can be looked through in `report.html`, each with all candidates.
     pub browser_prompts: usize,
-    /// Hide the texts there until somebody asks for them: for data that are offensive.
+    /// Hide the texts in `report.html` until somebody asks for them: for data that are offensive.
     pub blur_answers: bool,
 }
 
@@ -37,6 +40,10 @@ impl EvalConfig {
             let message = format!("is {}; must be 100 to 1000000", self.bootstrap_resamples);
             problems.push(("bootstrap_resamples", message));
         }
+        if !(self.bradley_terry_prior > 0.0 && self.bradley_terry_prior.is_finite()) {
+            let message = format!("is {}; must be above 0", self.bradley_terry_prior);
+            problems.push(("bradley_terry_prior", message));
+        }
         if self.examples > 200 {
             problems.push((
                 "examples",
@@ -55,6 +62,7 @@ mod tests {
         EvalConfig {
             n: vec![1, 2, 4, 8],
             bootstrap_resamples: 1000,
+            bradley_terry_prior: 1.0,
             examples: 3,
             browser_prompts: 10,
             blur_answers: false,

@@ -109,7 +109,7 @@ pub(crate) fn evaluate(
             rows.push(choice.row);
         }
     }
-    let (tests, strengths) = evaluation.contest(&rankers, seed);
+    let (tests, strengths) = evaluation.contest(config, &rankers, seed);
     Summary {
         format: FORMAT,
         golden: golden_name.to_owned(),

@@ -41,7 +41,7 @@ pub struct Summary {
     pub rows: Vec<PolicyRow>,
     /// Paired differences between rankers at `headline_n`.
     pub comparisons: Vec<Comparison>,
-    /// The claims, each with its chance to be none: of the trained policies and of each reward's choice at
+    /// The claims, each with its p-value and that after Holm's correction: of the trained policies and of each reward's choice at
     /// `headline_n` against SFT, and of these choices against each other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<Test>,

@@ -126,21 +126,7 @@ pub fn run(
     let partial = ctx.dir().join(PARTIAL);
     let finished = work.draw(&|_| true, shards, &partial, placement, ctx)?;
 
-    let mut by_prompt: Vec<Vec<Sample>> = work.texts.iter().map(|_| Vec::new()).collect();
-    for (batch, plan) in finished.into_iter().flatten().zip(&work.plan) {
-        for (answers, &prompt) in batch.answers.into_iter().zip(plan) {
-            by_prompt[prompt] = answers;
-        }
-    }
-    let mut writer = JsonlWriter::create(&ctx.dir().join(SAMPLES))?;
-    for sample in by_prompt.iter().flatten() {
-        writer.write(sample)?;
-    }
-    writer.finish()?;
-    std::fs::remove_file(&partial).map_err(|source| Error::Write {
-        path: partial,
-        source,
-    })
+    work.write(finished, &partial, ctx)
 }
 
 /// Draws the batches of one shard into [`BATCHES`], for a [`run`] whose seed is `seed`.
@@ -264,6 +250,30 @@ impl<'a> Work<'a> {
             },
         )?;
         Ok(finished)
+    }
+
+    /// Writes all answers in the order of the prompts, and removes the file `partial`.
+    fn write(
+        &self,
+        finished: Vec<Option<FinishedBatch>>,
+        partial: &Path,
+        ctx: &StageContext,
+    ) -> Result<(), Error> {
+        let mut by_prompt: Vec<Vec<Sample>> = self.texts.iter().map(|_| Vec::new()).collect();
+        for (batch, plan) in finished.into_iter().flatten().zip(&self.plan) {
+            for (answers, &prompt) in batch.answers.into_iter().zip(plan) {
+                by_prompt[prompt] = answers;
+            }
+        }
+        let mut writer = JsonlWriter::create(&ctx.dir().join(SAMPLES))?;
+        for sample in by_prompt.iter().flatten() {
+            writer.write(sample)?;
+        }
+        writer.finish()?;
+        std::fs::remove_file(partial).map_err(|source| Error::Write {
+            path: partial.to_path_buf(),
+            source,
+        })
     }
 
     /// The answers to the prompts of one batch.

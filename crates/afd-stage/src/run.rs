@@ -43,6 +43,26 @@ impl RunDir {
         })
     }
 
+    /// Whether a `RunDir`, in any process, has the run in `root` open now. For who only looks on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when that cannot be found out.
+    pub fn is_open(root: &Path) -> Result<bool, Error> {
+        let path = root.join(".lock");
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(Error::io("open", &path)(error)),
+        };
+        match file.try_lock_shared() {
+            // Let go of again as the file is closed.
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(Error::io("lock", &path)(source)),
+        }
+    }
+
     /// Makes [`stage`](Self::stage) run `stage` from its start, whatever is finished or begun.
     /// A leading part of a name means all stages below: `reward` forces `reward/init-sft`.
     pub fn force(&mut self, stage: &str) {

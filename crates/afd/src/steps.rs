@@ -92,6 +92,11 @@ impl Steps {
     /// When the stage to stop at was never met: this data gives it nothing to do.
     pub(crate) fn finish(&self) -> Result<(), Error> {
         match &self.until {
+            Some(until) if !self.reached.get() && until.starts_with("rounds/") => {
+                Err(Error::Usage(format!(
+                    "this run has no stage `{until}`: the policy's rounds ended before, as its summary.json says"
+                )))
+            }
             Some(until) if !self.reached.get() => Err(Error::Usage(format!(
                 "this run has no stage `{until}`: its data hold no preferences"
             ))),

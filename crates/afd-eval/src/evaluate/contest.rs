@@ -8,15 +8,10 @@ use afd_stats::{
 
 use super::{COMPARISONS, Evaluation};
 use crate::{
+    EvalConfig,
     inputs::Ranker,
     summary::{RankerKind, Strength, Test},
 };
-
-/// Sign changes that a test draws, where there are more.
-const RESAMPLES: u64 = 9_999;
-
-/// Games added to every pair of policies, so that one which never loses has a strength.
-const PRIOR: f64 = 1.0;
 
 /// A policy: its answers to each prompt, by their golden reward, and what each weighs.
 struct Contestant {
@@ -80,14 +75,15 @@ impl Evaluation<'_> {
     /// against each other, as one family; and the strengths of all policies.
     pub(super) fn contest(
         &self,
+        config: &EvalConfig,
         rankers: &[(&Ranker, RankerKind)],
         seed: u64,
     ) -> (Vec<Test>, Vec<Strength>) {
         let contestants = self.contestants(rankers);
         let means: Vec<Vec<f64>> = contestants.iter().map(Contestant::means).collect();
         (
-            self.tests(&contestants, &means, seed),
-            self.strengths(&contestants),
+            self.tests(config, &contestants, &means, seed),
+            self.strengths(config, &contestants),
         )
     }
 
@@ -123,7 +119,13 @@ impl Evaluation<'_> {
         format!("best of {} by {ranker}", self.headline_n)
     }
 
-    fn tests(&self, contestants: &[Contestant], means: &[Vec<f64>], seed: u64) -> Vec<Test> {
+    fn tests(
+        &self,
+        config: &EvalConfig,
+        contestants: &[Contestant],
+        means: &[Vec<f64>],
+        seed: u64,
+    ) -> Vec<Test> {
         let place = |name: &str| contestants.iter().position(|other| other.name == name);
         let against_sft = contestants
             .iter()
@@ -139,7 +141,11 @@ impl Evaluation<'_> {
                     policy,
                     versus,
                     delta: six_digits(mean(&differences)),
-                    p: six_digits(permutation_p(&differences, RESAMPLES, seed)),
+                    p: six_digits(permutation_p(
+                        &differences,
+                        config.bootstrap_resamples as u64,
+                        seed,
+                    )),
                     p_holm: 1.0,
                 })
             })
@@ -151,7 +157,7 @@ impl Evaluation<'_> {
         tests
     }
 
-    fn strengths(&self, contestants: &[Contestant]) -> Vec<Strength> {
+    fn strengths(&self, config: &EvalConfig, contestants: &[Contestant]) -> Vec<Strength> {
         let count = contestants.len();
         // Of each pair the chance at each prompt, and its mean over each resample.
         let mut found = vec![vec![0.0; count]; count];
@@ -173,7 +179,7 @@ impl Evaluation<'_> {
             let wins: Vec<Vec<f64>> = (0..count)
                 .map(|a| (0..count).map(|b| won(a, b)).collect())
                 .collect();
-            let nats = bradley_terry(&wins, PRIOR);
+            let nats = bradley_terry(&wins, config.bradley_terry_prior);
             // SFT, the second, is where the scale begins.
             let elo = nats.iter().map(|s| (s - nats[1]) * ELO_POINTS_PER_NAT);
             elo.collect::<Vec<f64>>()

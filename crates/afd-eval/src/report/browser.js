@@ -17,12 +17,22 @@
     root.dataset.theme = dark() ? "light" : "dark";
   });
 
+  const blur = document.getElementById("blur");
+  const label = () => {
+    blur.textContent = document.body.classList.contains("blurred") ? "Show texts" : "Blur texts";
+  };
+  blur.addEventListener("click", () => {
+    document.body.classList.toggle("blurred");
+    label();
+  });
+  label();
+
   const place = document.getElementById("samples");
   if (!place) return;
   const data = JSON.parse(place.textContent);
   const by = (id) => document.getElementById(id);
-  const [search, ranker, order, list, count, more, blur] =
-    ["search", "ranker", "order", "list", "count", "more", "blur"].map(by);
+  const [search, ranker, order, list, count, more] =
+    ["search", "ranker", "order", "list", "count", "more"].map(by);
   const PAGE = 20;
   let shown = PAGE;
 
@@ -140,10 +150,6 @@
   more.addEventListener("click", () => {
     shown += PAGE;
     draw();
-  });
-  blur.addEventListener("click", () => {
-    const hidden = document.body.classList.toggle("blurred");
-    blur.textContent = hidden ? "Show texts" : "Blur texts";
   });
   draw();
 })();

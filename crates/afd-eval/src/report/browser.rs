@@ -9,12 +9,10 @@ use crate::{
     inputs::{Data, Ranker},
 };
 
-/// The answers to some prompts, and how they are first shown.
+/// The answers to some prompts.
 pub(crate) struct Browser {
     samples: Samples,
     total: usize,
-    /// Texts are hidden until somebody asks for them.
-    is_blurred: bool,
 }
 
 /// What the page's script reads.
@@ -47,7 +45,7 @@ pub(super) fn browser(
     data: &Data,
     golden: &[GoldenRow],
     rankers: &[&Ranker],
-    (count, is_blurred): (usize, bool),
+    count: usize,
 ) -> Option<Browser> {
     let total = data.dialogues.len();
     let count = count.min(total);
@@ -94,7 +92,6 @@ pub(super) fn browser(
             prompts: (0..count).map(prompt).collect(),
         },
         total,
-        is_blurred,
     })
 }
 
@@ -117,10 +114,6 @@ impl Browser {
     /// Its part of the page. Data stands in a block that no browser runs, without a `<` in it.
     pub(super) fn html(&self) -> String {
         let json = serde_json::to_string(&self.samples).unwrap_or_default();
-        let label = match self.is_blurred {
-            true => "Show texts",
-            false => "Blur texts",
-        };
         format!(
             "<section id=\"browser\">\n<p>{}</p>\n<div class=\"controls\">\n\
              <label>Search <input id=\"search\" type=\"search\"></label>\n\
@@ -128,7 +121,7 @@ impl Browser {
              <label>Order <select id=\"order\"><option value=\"number\">as they come</option>\
              <option value=\"regret\">most lost first</option>\
              <option value=\"chosen\">worst choice first</option></select></label>\n\
-             <button id=\"blur\" type=\"button\">{label}</button>\n<span id=\"count\"></span>\n</div>\n\
+             <span id=\"count\"></span>\n</div>\n\
              <noscript><p>The browser of answers needs JavaScript; the examples below do not.</p>\
              </noscript>\n<div id=\"list\"></div>\n\
              <button id=\"more\" type=\"button\" hidden>More</button>\n</section>\n\
@@ -174,7 +167,6 @@ pub(super) mod tests {
                 }],
             },
             total: 1,
-            is_blurred: true,
         }
     }
 
@@ -187,6 +179,5 @@ pub(super) mod tests {
         assert_eq!(after, "/script>\n");
         let read: serde_json::Value = serde_json::from_str(json).unwrap();
         assert_eq!(read["prompts"][0]["answers"][0]["text"], evil);
-        assert!(html.contains("Show texts"));
     }
 }

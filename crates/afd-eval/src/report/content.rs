@@ -60,8 +60,7 @@ pub(crate) fn blocks(
         .chain(trivial.iter().map(|(ranker, _)| ranker))
         .filter(|ranker| ranker.name != RANDOM)
         .collect();
-    let shown = (config.browser_prompts, config.blur_answers);
-    if let Some(browser) = browser(data, golden, &rankers, shown) {
+    if let Some(browser) = browser(data, golden, &rankers, config.browser_prompts) {
         blocks.push(Block::Heading("All answers".to_owned()));
         blocks.push(Block::Browser(browser));
     }

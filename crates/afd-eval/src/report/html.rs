@@ -39,6 +39,7 @@ pub(super) fn render(title: &str, blocks: &[Block], is_blurred: bool) -> String 
          style-src 'unsafe-inline'; script-src '{SCRIPT_HASH}'; base-uri 'none'; form-action 'none'\">\n\
          <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body{class}>\n<main>\n\
          <button id=\"theme\" type=\"button\" title=\"Light or dark\" aria-label=\"Light or dark\">◐</button>\n\
+         <button id=\"blur\" type=\"button\">Blur texts</button>\n\
          {body}</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n",
         escape(title)
     )
@@ -136,7 +137,7 @@ const SCRIPT: &str = include_str!("browser.js");
 
 /// Its hash: nothing else runs, whatever a model may have written. When the script changes, its test
 /// says the new one.
-const SCRIPT_HASH: &str = "sha256-yHIjdP5VpLvlJAiAZyL6vNzQEeF+ABojGG8FZjWIpnE=";
+const SCRIPT_HASH: &str = "sha256-iD7UmHf0dCFPH17HA0fNoGZYSdkOFw6vu03vUGtNfkQ=";
 
 /// The colours of lines are those of Okabe and Ito, lightened on dark ground.
 const STYLE: &str = include_str!("style.css");

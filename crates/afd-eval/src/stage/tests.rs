@@ -135,6 +135,7 @@ fn config() -> EvalConfig {
     EvalConfig {
         n: vec![1, 2, 3, 4],
         bootstrap_resamples: 400,
+        bradley_terry_prior: 1.0,
         examples: 2,
         browser_prompts: 2,
         blur_answers: false,

@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::Error;
 
-/// The mean negative log-likelihood of a step's demonstrations, under TRL's and OpenRLHF's name for it.
+/// The mean negative log-likelihood of a step's demonstrations, in nats.
 pub(super) const PTX: &str = "loss/ptx";
 
 /// An objective with the negative log-likelihood of demonstrations beside it.
@@ -137,5 +137,80 @@ mod tests {
         // More than there are: some twice in a step.
         assert_eq!(of_step(2, 5, 0, 0).len(), 5);
         assert_ne!(of_step(21, 21, 0, 5), of_step(21, 21, 1, 5));
+    }
+
+    /// Loses nothing, each example weighing what it is told to.
+    struct Weighs(f64);
+
+    impl Objective<CausalLm> for Weighs {
+        fn weight(&self, _example: usize) -> f64 {
+            self.0
+        }
+
+        fn tokens(&self, _example: usize) -> u64 {
+            1
+        }
+
+        fn loss(&self, model: &CausalLm, _examples: &[usize], _draw: Option<u64>) -> Loss {
+            let sequence = Sequence {
+                ids: &[1, 2],
+                prompt_len: 1,
+            };
+            Loss {
+                sum: model
+                    .log_probs(&[sequence], Side::Right)
+                    .sum()
+                    .mul_scalar(0.0),
+                metrics: Vec::new(),
+            }
+        }
+    }
+
+    #[test]
+    fn demonstrations_weigh_their_mean_whatever_the_answers_weigh() {
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/base");
+        let device = afd_backend::device::test_device().into();
+        let model = CausalLm::load(&base, &device).unwrap();
+        let rows: Vec<TokenRow> = [&[3u32, 4][..], &[5, 6, 7], &[8]]
+            .into_iter()
+            .map(|answer| TokenRow::from_sample(&[1, 2], answer))
+            .collect();
+        let sequences: Vec<Sequence<'_>> = rows
+            .iter()
+            .map(|row| Sequence {
+                ids: &row.ids,
+                prompt_len: row.prompt_len,
+            })
+            .collect();
+        let scored = model.score_log_probs(&sequences, 3).unwrap();
+        let nll: f64 = scored.iter().flatten().map(|l| -f64::from(*l)).sum();
+        // Four answers of any weight; three demonstrations in micro-batches of two and one.
+        for weight in [1.0, 96.0] {
+            let objective = Weighs(weight);
+            let anchored = Anchored {
+                objective: &objective,
+                examples: 4,
+                demonstrations: &rows,
+                coefficient: 0.5,
+                share: 4.0 * weight / 3.0,
+            };
+            let plan = [vec![0, 1, 2, 3], vec![4, 5], vec![6]];
+            let total: f64 = plan.iter().flatten().map(|&i| anchored.weight(i)).sum();
+            assert_eq!(total, 4.0 * weight);
+            let sums = plan.iter().map(|batch| {
+                let loss = anchored.loss(&model, batch, None);
+                (f64::from(loss.sum.into_scalar::<f32>()), loss.metrics)
+            });
+            let (mut loss, mut told) = (0.0, 0.0);
+            for (sum, metrics) in sums {
+                loss += sum / total;
+                told += metrics.iter().map(|(_, value)| value / total).sum::<f64>();
+            }
+            assert!(
+                (loss - 0.5 * nll / 3.0).abs() < 1e-4 * nll,
+                "{weight}: {loss} {nll}"
+            );
+            assert!((told - nll / 3.0).abs() < 1e-4 * nll, "{weight}: {told}");
+        }
     }
 }

@@ -189,6 +189,7 @@ impl Training {
         let mut grad_norm = f64::NAN;
         let drawn: usize = look.rollouts.iter().map(Rollout::tokens).sum();
         self.state.generated += drawn as u64;
+        learner.ctx.add_tokens(drawn as u64);
         for micro_batches in &look.plan {
             let step = self.state.step;
             // Where every answer of the step is left out there is no direction to take.
@@ -253,8 +254,10 @@ fn log(
         line.push(("objective/held_out_scores", mean));
     }
     if let Some((sums, grad_norm, value_loss)) = steps {
+        let anchored = learner.config.ptx_coef.map_or(0.0, |c| c * sums.mean(PTX));
         line.extend([
-            ("loss/policy_avg", sums.mean("loss")),
+            // What demonstrations add is told apart.
+            ("loss/policy_avg", sums.mean("loss") - anchored),
             (account::APPROX_KL, sums.mean(account::APPROX_KL)),
             (account::CLIP_FRAC, sums.mean(account::CLIP_FRAC)),
             (account::RATIO, sums.mean(account::RATIO)),

@@ -33,6 +33,9 @@ pub enum RewardTransform {
     /// KL term of coefficient 1 to that reference the optimum is its Best-of-N: the backward KL
     /// `KL(π ‖ π_N)`.
     ///
+    /// The coarser the fewer answers are stored: with as many as `n` the best is told from the second best, and
+    /// no more.
+    ///
     /// Formula: `(N−1)·log p≤ + log Σ_{i<N} (p< / p≤)^i`, where `p≤` and `p<` are the shares of the
     /// reference's answers to the prompt that score at most, and less than, this one.
     /// Source: BOND, Sessa et al., arXiv 2407.14622, eq. 4 and 10. Departures: the shares are of the

@@ -102,7 +102,7 @@ pub fn answer_guided(
     requests: &[&GenerationRequest],
     config: &SampleConfig,
 ) -> Result<Vec<Vec<Sample>>, Error> {
-    let stop_text = |ids: &[u32]| find_stop(tokenizer, ids, &config.stop_strings, 1);
+    let stop_text = |ids: &[u32]| find_stop(tokenizer, ids, &config.stop_strings);
     let stop = Stop {
         ids: tokenizer.eos_ids(),
         text: if config.stop_strings.is_empty() {
@@ -124,15 +124,33 @@ pub fn answer_guided(
     rows.collect()
 }
 
-/// Whether the end of `ids`, of which the last `new` were not looked at before, spells one of `stops`;
-/// only as many tokens are decoded as a stop string may span.
-pub(super) fn find_stop(tokenizer: &Tokenizer, ids: &[u32], stops: &[String], new: usize) -> bool {
+/// Whether the end of `ids` spells one of `stops`; only as many tokens are decoded as a stop
+/// string may span.
+pub(super) fn find_stop(tokenizer: &Tokenizer, ids: &[u32], stops: &[String]) -> bool {
     stops.iter().any(|stop| {
-        let tail = ids.len().saturating_sub(stop.len() + 3 + new);
+        let tail = ids.len().saturating_sub(stop.len() + 4);
         tokenizer
             .decode(&ids[tail..])
             .is_ok_and(|text| text.contains(stop.as_str()))
     })
+}
+
+/// The text of an answer, without the stop string that ended it and what follows.
+pub(super) fn completion(
+    tokenizer: &Tokenizer,
+    ids: &[u32],
+    config: &SampleConfig,
+) -> Result<String, Error> {
+    let mut completion = tokenizer.decode_completion(ids)?;
+    let cut = config
+        .stop_strings
+        .iter()
+        .filter_map(|stop| completion.find(stop.as_str()))
+        .min();
+    if let Some(cut) = cut {
+        completion.truncate(cut);
+    }
+    Ok(completion)
 }
 
 pub(super) fn to_row(
@@ -142,15 +160,7 @@ pub(super) fn to_row(
     answer: Generation,
     config: &SampleConfig,
 ) -> Result<Sample, Error> {
-    let mut completion = tokenizer.decode_completion(&answer.ids)?;
-    let cut = config
-        .stop_strings
-        .iter()
-        .filter_map(|stop| completion.find(stop.as_str()))
-        .min();
-    if let Some(cut) = cut {
-        completion.truncate(cut);
-    }
+    let completion = completion(tokenizer, &answer.ids, config)?;
     Ok(Sample {
         prompt: prompt.to_owned(),
         index: index as u32,

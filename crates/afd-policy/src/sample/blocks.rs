@@ -1,10 +1,7 @@
 //! Answers drawn block by block, a reward choosing among a few ways to go on.
 
 use afd_backend::Placement;
-use afd_data::{
-    Tokenizer,
-    records::{JsonlWriter, Sample},
-};
+use afd_data::{Tokenizer, records::Sample};
 use afd_model::{
     CausalLm, FinishReason, Generation, GenerationRequest, Scorer, Stop, generate, never,
 };
@@ -12,8 +9,8 @@ use afd_stage::{StageContext, seed::derive};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FinishedBatch, PARTIAL, SAMPLES, SampleConfig, SampleInputs, Work,
-    answer::{find_stop, to_row},
+    FinishedBatch, PARTIAL, SampleConfig, SampleInputs, Work,
+    answer::{completion, find_stop, to_row},
     append, load, resume,
 };
 use crate::Error;
@@ -45,7 +42,7 @@ impl BlocksConfig {
     }
 }
 
-/// Draws answers to each prompt into [`SAMPLES`], as [`run`](super::run) does, by blocks that `scorer` chooses.
+/// Draws answers to each prompt into [`SAMPLES`](super::SAMPLES), as [`run`](super::run) does, by blocks that `scorer` chooses.
 /// Their log-probabilities are the policy's; what they are under the choice is not known. A killed run goes
 /// on at the first unfinished batch.
 ///
@@ -87,21 +84,7 @@ pub fn run_by_blocks(
         done += prompts.len() as u64;
         ctx.progress(done, total, "prompt", "");
     }
-    let mut by_prompt: Vec<Vec<Sample>> = work.texts.iter().map(|_| Vec::new()).collect();
-    for (batch, plan) in finished.into_iter().flatten().zip(&work.plan) {
-        for (answers, &prompt) in batch.answers.into_iter().zip(plan) {
-            by_prompt[prompt] = answers;
-        }
-    }
-    let mut writer = JsonlWriter::create(&ctx.dir().join(SAMPLES))?;
-    for sample in by_prompt.iter().flatten() {
-        writer.write(sample)?;
-    }
-    writer.finish()?;
-    std::fs::remove_file(&partial).map_err(|source| Error::Write {
-        path: partial,
-        source,
-    })
+    work.write(finished, &partial, ctx)
 }
 
 /// What all blocks are drawn with.
@@ -193,12 +176,13 @@ impl ByBlocks<'_> {
             text: &never,
         };
         let asked: Vec<&GenerationRequest> = requests.iter().collect();
-        let drawn = generate(&self.model, &asked, &params, &stop)?;
+        let mut drawn = generate(&self.model, &asked, &params, &stop)?;
         let mut texts = Vec::new();
-        for (draft, candidates) in drafts.iter().zip(&drawn) {
+        for (draft, candidates) in drafts.iter().zip(&mut drawn) {
             for candidate in candidates {
+                self.stop(draft, candidate);
                 let ids = [&draft.answer.ids[..], &candidate.ids].concat();
-                texts.push(self.tokenizer.decode_completion(&ids)?);
+                texts.push(completion(self.tokenizer, &ids, self.config)?);
             }
         }
         let prompts = drafts
@@ -224,18 +208,25 @@ impl ByBlocks<'_> {
             draft.answer.ids.extend(chosen.ids);
             draft.answer.log_probs.extend(&chosen.log_probs);
             draft.answer.sampler_log_probs.extend(&chosen.log_probs);
-            let ended = chosen.finish == FinishReason::Stop
-                || find_stop(
-                    self.tokenizer,
-                    &draft.answer.ids,
-                    &self.config.stop_strings,
-                    length,
-                );
-            if ended {
+            if chosen.finish == FinishReason::Stop {
                 draft.answer.finish = FinishReason::Stop;
                 draft.done = true;
             }
         }
         Ok(())
+    }
+
+    /// Ends a way to go on where it first completes a stop string, as sampling in one go would have.
+    fn stop(&self, draft: &Draft<'_>, candidate: &mut Generation) {
+        let stops = &self.config.stop_strings;
+        let ends = |length: &usize| {
+            let ids = [&draft.answer.ids[..], &candidate.ids[..*length]].concat();
+            find_stop(self.tokenizer, &ids, stops)
+        };
+        if let Some(length) = (1..=candidate.ids.len()).find(ends) {
+            candidate.ids.truncate(length);
+            candidate.log_probs.truncate(length);
+            candidate.finish = FinishReason::Stop;
+        }
     }
 }

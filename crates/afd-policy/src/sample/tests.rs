@@ -367,3 +367,33 @@ fn one_block_is_the_best_of_its_candidates_and_many_keep_the_policys_log_probs()
         }
     }
 }
+
+#[test]
+fn a_stop_string_within_a_block_ends_the_answer_as_it_would_without_blocks() {
+    let fixture = Fixture::new();
+    let (model, prompts) = (base(), fixture.path("prompts.jsonl"));
+    let (inputs, placement) = (inputs(&model, &prompts), Placement::from(test_device()));
+    let config = SampleConfig {
+        stop_strings: vec!["e".to_owned()],
+        max_completion_length: 12,
+        ..SHORT
+    };
+    let blocks = BlocksConfig {
+        block_length: 6,
+        num_candidates: 2,
+    };
+    let body =
+        |ctx: &StageContext| run_by_blocks(&config, blocks, &inputs, &Letters, &placement, ctx);
+    let tokenizer = Tokenizer::open(&model, DialogueForm::Hh).unwrap();
+    let mut stopped = 0;
+    for row in rows(&fixture.stage(body).unwrap()) {
+        assert!(!row.completion.contains('e'), "{row:?}");
+        assert_eq!(row.logprobs.len(), row.completion_ids.len());
+        // The stop string is in the last token, and nothing follows it.
+        let before = &row.completion_ids[..row.completion_ids.len() - 1];
+        let before = tokenizer.decode_completion(before).unwrap();
+        assert!(!before.contains('e'), "{row:?}");
+        stopped += usize::from(row.finish_reason == "stop");
+    }
+    assert!(stopped > 0, "no answer holds the letter");
+}

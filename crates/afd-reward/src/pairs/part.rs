@@ -37,7 +37,7 @@ impl Part {
     }
 }
 
-/// Writes the pairs whose prompt, that of the chosen answer, is in the part.
+/// Writes the pairs whose prompt is in the part; where each answer has a prompt of its own, both.
 ///
 /// # Errors
 /// [`Error::EmptyClass`] when there are none.
@@ -46,7 +46,7 @@ pub fn take(pairs: &Path, part: &Part, ctx: &StageContext) -> Result<(), Error> 
     let mut left_out = 0u64;
     for row in JsonlReader::<PreferenceRow>::open(pairs)? {
         let row = row?;
-        match part.holds(&row.prompt) {
+        match part.holds(&row.prompt) && part.holds(row.rejected_prompt()) {
             true => writer.write(&row)?,
             false => left_out += 1,
         }

@@ -314,3 +314,15 @@ fn checkpoints_and_metrics_of_a_finished_stage_may_go() {
     std::fs::remove_dir_all(made.file("checkpoint-1")).unwrap();
     stage(true).unwrap();
 }
+
+#[test]
+fn who_looks_on_sees_whether_a_run_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("run");
+    assert!(!RunDir::is_open(&root).unwrap());
+    let run = RunDir::open(&root, 1, Arc::new(Quiet)).unwrap();
+    assert!(RunDir::is_open(&root).unwrap());
+    drop(run);
+    assert!(!RunDir::is_open(&root).unwrap());
+    RunDir::open(&root, 1, Arc::new(Quiet)).unwrap();
+}

@@ -1,6 +1,7 @@
 //! `afd costs`: what a run took, stage by stage, and what its policies gained for it.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -56,7 +57,7 @@ pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
     print(&format!("{head}{text}{}", gains(run_dir, &manifests)?))
 }
 
-/// What each policy with answers of its own gained over the fine-tuned one, for what its own stages took.
+/// What each policy with answers of its own gained over the fine-tuned one, for what making it took.
 fn gains(run_dir: &Path, manifests: &[Manifest]) -> Result<String, Error> {
     let summary = run_dir.join("eval").join("summary.json");
     if !summary.is_file() {
@@ -66,12 +67,13 @@ fn gains(run_dir: &Path, manifests: &[Manifest]) -> Result<String, Error> {
     let mut text = String::new();
     for row in summary.trained() {
         let name = row.name.as_deref().unwrap_or_default();
-        let own = |stage: &str| {
-            stage == format!("policy/{name}") || stage.starts_with(&format!("rounds/{name}/"))
-        };
-        let stages = manifests.iter().filter(|manifest| own(&manifest.stage));
+        let mut stages = BTreeSet::new();
+        behind(&format!("policy/{name}"), manifests, &mut stages);
         let (mut tokens, mut seconds) = (0, 0.0);
-        for manifest in stages {
+        for manifest in manifests
+            .iter()
+            .filter(|manifest| stages.contains(&manifest.stage))
+        {
             tokens += manifest.cost.tokens;
             seconds += manifest.cost.seconds;
         }
@@ -89,6 +91,19 @@ fn gains(run_dir: &Path, manifests: &[Manifest]) -> Result<String, Error> {
         "\n{:<32} {:>12} {:>11} {:>8} {:>12}\n{text}",
         "policy", "tokens", "time", "gain", "per million"
     ))
+}
+
+/// The stages that make a policy, and those of the policies it goes on from. What others use too, rewards and
+/// stored answers, is nobody's own.
+fn behind(stage: &str, manifests: &[Manifest], stages: &mut BTreeSet<String>) {
+    let own = stage.starts_with("policy/") || stage.starts_with("rounds/");
+    if !own || !stages.insert(stage.to_owned()) {
+        return;
+    }
+    let found = manifests.iter().find(|manifest| manifest.stage == stage);
+    for input in found.into_iter().flat_map(|manifest| &manifest.inputs) {
+        behind(&input.name, manifests, stages);
+    }
 }
 
 /// The manifests of all finished stages below a directory.

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use afd_stage::RunDir;
 use serde_json::Value;
 
 use super::print;
@@ -16,8 +17,8 @@ use crate::error::Error;
 /// How often it looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Tells each new line of the curves of stages under way, and each stage that ends, until the evaluation is
-/// there and nothing is under way.
+/// Tells each new line of the curves of stages under way, and each stage that ends, as long as a process is at
+/// the run; then its results, or where it stopped.
 pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
     if !run_dir.join("run.json").is_file() {
         return Err(Error::Usage(format!(
@@ -27,7 +28,7 @@ pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
         )));
     }
     let mut seen: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    loop {
+    while RunDir::is_open(run_dir)? {
         let stages = under_way(run_dir);
         let gone: Vec<PathBuf> = seen
             .keys()
@@ -53,11 +54,29 @@ pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
             }
             *told = whole.len();
         }
-        if stages.is_empty() && run_dir.join("eval").join("summary.json").is_file() {
-            return super::report::run(&[run_dir.to_path_buf()]);
-        }
         sleep(PAUSE);
     }
+    let left = under_way(run_dir)
+        .into_iter()
+        .find(|stage| !is_behind(stage, run_dir));
+    match left {
+        Some(stage) => Err(Error::Usage(format!(
+            "nobody is at {} any more, and {} is not finished: the command that made it goes on there",
+            run_dir.display(),
+            name(&stage)
+        ))),
+        None => super::report::run(&[run_dir.to_path_buf()]),
+    }
+}
+
+/// Whether a stage was given up before the run came to its end: a leftover, of which nobody wants to know.
+fn is_behind(stage: &Path, run_dir: &Path) -> bool {
+    let time = |path: PathBuf| fs::metadata(path).and_then(|found| found.modified()).ok();
+    let (begun, ended) = (
+        time(stage.join("key")),
+        time(run_dir.join("eval/manifest.json")),
+    );
+    begun.zip(ended).is_some_and(|(begun, ended)| begun < ended)
 }
 
 /// The directories of the stages under way.
@@ -90,7 +109,7 @@ fn figures(line: &str) -> String {
     row.iter().map(figure).collect::<Vec<_>>().join("  ")
 }
 
-/// Four significant digits, small and large numbers by their power of ten.
+/// Four decimals, none of a large number, and small and very large ones by their power of ten.
 fn short(value: f64) -> String {
     match value.abs() {
         size if size != 0.0 && !(1e-3..1e5).contains(&size) => format!("{value:.2e}"),

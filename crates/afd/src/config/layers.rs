@@ -1,7 +1,7 @@
 //! Files, environment and flags laid over each other, remembering who said what.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf, absolute},
 };
@@ -68,6 +68,8 @@ pub(crate) struct Layers {
     path: PathBuf,
     /// Dotted key to the place its value comes from.
     origins: BTreeMap<String, Origin>,
+    /// Tables of files below in whose place `false` was put.
+    pub(crate) taken_away: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -87,6 +89,7 @@ impl Layers {
             table: Table::new(),
             path: path.into(),
             origins: BTreeMap::new(),
+            taken_away: BTreeSet::new(),
         };
         layers.add_file(path, &mut Vec::new())?;
         for (origin, key, text) in &overrides.entries {
@@ -156,6 +159,9 @@ impl Layers {
             self.origins.retain(|known, _| !known.starts_with(&below));
         }
         self.origins.insert(key.to_owned(), origin);
+        if value == Value::Boolean(false) && at(&self.table, key).is_some_and(Value::is_table) {
+            self.taken_away.insert(key.to_owned());
+        }
         insert(&mut self.table, key, value);
     }
 
@@ -235,6 +241,14 @@ fn flatten(prefix: &str, value: Value, leaves: &mut Vec<(String, Value)>) {
 
 /// Puts `value` under a dotted key; a plain value in the way gives place to a table. An empty
 /// table, such as a section without keys, takes nothing away.
+/// The value of a dotted key.
+fn at<'t>(table: &'t Table, key: &str) -> Option<&'t Value> {
+    match key.split_once('.') {
+        None => table.get(key),
+        Some((head, rest)) => at(table.get(head)?.as_table()?, rest),
+    }
+}
+
 fn insert(table: &mut Table, key: &str, value: Value) {
     match key.split_once('.') {
         None if value.is_table() && table.get(key).is_some_and(Value::is_table) => {}

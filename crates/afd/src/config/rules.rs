@@ -7,6 +7,7 @@ use afd_data::DialogueForm;
 use afd_hub::Model;
 use afd_judge::RewardServerConfig;
 use afd_model::{DecoderConfig, Head, LoraConfig};
+use afd_policy::rl::RewardTransform;
 use afd_reward::{
     Architecture, ClosedFormConfig, NamedReference, ObjectiveKind, Reduction, Reference,
     pairs::is_free_name,
@@ -197,7 +198,7 @@ impl Config {
                     || closed_forms.get(reward).is_some_and(summed)
             };
             rules.require(
-                source.reward.as_deref().is_none_or(known),
+                !policy.is_paid() || source.reward.as_deref().is_none_or(known),
                 &format!("{key}.reward"),
                 &format!(
                     "must be one of {}, \"closed-form\", or a variant of it with one reference and no mean",
@@ -205,8 +206,8 @@ impl Config {
                 ),
             );
             let held_out = source.held_out_reward.as_deref();
-            let other =
-                |name: &str| rewards.contains(&name) && source.reward.as_deref() != Some(name);
+            let own = source.reward.as_deref().filter(|_| policy.is_paid());
+            let other = |name: &str| rewards.contains(&name) && own != Some(name);
             rules.require(
                 held_out.is_none_or(other),
                 &format!("{key}.held_out_reward"),
@@ -228,8 +229,33 @@ impl Config {
                     "needs held_out_reward",
                 );
             }
+            if let Some(RewardTransform::BestOfN { n }) =
+                policy.rl().and_then(|rl| rl.reward_transform)
+            {
+                rules.require(
+                    self.generations.stored_num_generations >= n,
+                    "sample.stored_num_generations",
+                    &format!("must be {n} or more for {key}.reward_transform: as many are the best of which is aimed at"),
+                );
+            }
+            let objective = self.reward.0.objective;
+            let nonlinear = matches!(
+                policy.rl().and_then(|rl| rl.reward_transform),
+                Some(RewardTransform::Gail | RewardTransform::Ratio { .. })
+            );
+            rules.require(
+                !nonlinear
+                    || !matches!(objective, ObjectiveKind::BradleyTerry | ObjectiveKind::Hinge),
+                "reward.objective",
+                &format!("must be one whose logit is a log-ratio for {key}.reward_transform: \"binary_cross_entropy\", \"brier\", \"kliep\" or \"lsif\""),
+            );
             if let Method::Adversarial(turns, ..) = &policy.method {
                 let reward = &self.reward.0;
+                rules.require(
+                    objective != ObjectiveKind::Hinge,
+                    "reward.objective",
+                    &format!("must not be \"hinge\" for {key}: a discriminator's logit is to be a log-ratio"),
+                );
                 rules.require(
                     reward.architecture != Architecture::EmbeddingMlp,
                     &format!("{key}.method"),

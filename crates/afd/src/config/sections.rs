@@ -72,7 +72,7 @@ impl<'a> Sections<'a> {
                     whole.extend(own);
                     Some((name, whole))
                 }
-                Value::Boolean(false) => {
+                Value::Boolean(false) if self.layers.taken_away.contains(&join(group, &name)) => {
                     unwanted.push(join(group, &name));
                     None
                 }

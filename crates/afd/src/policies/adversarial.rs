@@ -77,8 +77,8 @@ impl Stages<'_> {
             let found = diagnostics::held_out_auc(&own.file(pairs::PAIRS), fresh.path())
                 .map_err(Error::from)?;
             told.push(json!({ "round": round, "auc": found.auc, "auc_se": found.standard_error }));
-            // An interval of 95 % that reaches down to chance.
-            if found.auc - 1.96 * found.standard_error.unwrap_or_default() <= 0.5 {
+            // Its interval reaches down to chance; where there is none, nothing says so.
+            if found.interval().is_some_and(|[low, _]| low <= 0.5) {
                 ended = format!("round {round}: the discriminator is at chance");
                 break;
             }
@@ -162,8 +162,19 @@ fn stopped(policy: &Path) -> Result<Option<String>, Error> {
     Ok(summary["stopped"].as_str().map(str::to_owned))
 }
 
-/// Brings a policy's files into the stage's directory, on the same disk space where that can be.
+/// Brings what a policy consists of into the stage's directory, on the same disk space where that can be.
 fn kept(policy: &Path, ctx: &StageContext) -> Result<(), Error> {
+    let own = ["manifest.json", "summary.json", "metrics.jsonl"];
+    linked(policy, ctx.dir(), &own)?;
+    let adapter = policy.join("adapter");
+    match adapter.is_dir() {
+        true => linked(&adapter, &ctx.dir().join("adapter"), &[]),
+        false => Ok(()),
+    }
+}
+
+/// Links, or copies, the files of a directory but for those called as in `but`.
+fn linked(from: &Path, to: &Path, but: &[&str]) -> Result<(), Error> {
     let io = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::Io {
@@ -172,16 +183,14 @@ fn kept(policy: &Path, ctx: &StageContext) -> Result<(), Error> {
             source,
         }
     };
-    for entry in fs::read_dir(policy).map_err(io(policy))? {
-        let path = entry.map_err(io(policy))?.path();
+    fs::create_dir_all(to).map_err(io(to))?;
+    for entry in fs::read_dir(from).map_err(io(from))? {
+        let path = entry.map_err(io(from))?.path();
         let name = path.file_name().unwrap_or_default();
-        let own = ["manifest.json", "summary.json"]
-            .iter()
-            .any(|own| name == *own);
-        if own || path.is_dir() {
+        if path.is_dir() || but.iter().any(|other| name == *other) {
             continue;
         }
-        let to = ctx.dir().join(name);
+        let to = to.join(name);
         // A copy into what an attempt before linked would write over the original.
         let _ = fs::remove_file(&to);
         if fs::hard_link(&path, &to).is_err() {

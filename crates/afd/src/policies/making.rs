@@ -193,7 +193,7 @@ impl Stages<'_> {
         )
     }
 
-    /// Answers of the fine-tuned policy, block by block as `reward` chooses.
+    /// Answers of the fine-tuned policy, block by block as `reward` chooses; not drawn in shards.
     pub(super) fn drawn_by_blocks(
         &self,
         name: &str,
@@ -204,7 +204,8 @@ impl Stages<'_> {
     ) -> Result<Artifact, Stopped> {
         let count = self.config.generations.policy_num_generations;
         let sample = &self.config.sample;
-        let key = (sample, blocks, count, self.config.precision, self.form());
+        let read = (self.config.precision, self.form(), self.batch());
+        let key = (sample, blocks, count, read);
         let inputs = [from.sft, from.data, reward, from.initial];
         self.steps.stage(self.run, name, &key, &inputs, |ctx| {
             let scorer =

@@ -62,7 +62,7 @@ method = "rl"
 from = "again"
 reference = "start"
 beta = 1.0
-reward_transform = { name = "best_of_n", n = 4 }
+reward_transform = { name = "best_of_n", n = 3 }
 [policies.game]
 method = "adversarial"
 rounds = 2
@@ -151,7 +151,7 @@ fn every_method_ends_on_one_axis() {
         rounds["rounds"][0]["auc"].is_f64() && rounds["ended"].is_string(),
         "{rounds}"
     );
-    let metrics = fs::read_to_string(run.file("policy/game/metrics.jsonl")).unwrap();
+    let metrics = fs::read_to_string(run.file("rounds/game/1/policy/metrics.jsonl")).unwrap();
     assert!(metrics.contains("loss/ptx"), "{metrics}");
     let metrics = fs::read_to_string(run.file("policy/grpo/metrics.jsonl")).unwrap();
     let first: Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
@@ -389,6 +389,30 @@ reward_transform = { name = "best_of_n", n = 4 }
             "`policies.d.reference` must be \"start\"",
             "`policies.e.rounds` must be 1 or more",
             "`policies.e.reward_transform.name` must be \"gail\" or \"ratio\"",
+        ],
+    );
+    refused(
+        "[policies]\nalgined = false\n",
+        &["`policies.algined` is not known"],
+    );
+    refused(
+        r#"
+[reward]
+objective = "bradley_terry"
+label_smoothing = 0.0
+[policies.game]
+method = "adversarial"
+rounds = 1
+replay = false
+discriminator = "fresh"
+reward_transform = { name = "gail" }
+[policies.bond]
+method = "rl"
+reward_transform = { name = "best_of_n", n = 8 }
+"#,
+        &[
+            "`reward.objective` must be one whose logit is a log-ratio",
+            "`sample.stored_num_generations` must be 8 or more for policies.bond.reward_transform",
         ],
     );
     refused("policy = 3\n", &["`policy` must be a table, but is 3"]);

@@ -43,19 +43,19 @@ fn a_run_can_be_watched_from_elsewhere_to_its_end() {
         .stderr(log)
         .spawn()
         .unwrap();
-    while !run.file("run.json").exists() {
+    while !run.file(".scratch/sft").exists() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
+    // Ends with the run, whatever becomes of it.
     let told = afd(["watch", run.root().to_str().unwrap()])
         .succeeds()
         .stdout;
     assert!(child.wait().unwrap().success());
     assert!(
-        told.contains("train/loss") && told.contains(" ended\n"),
+        told.contains(" ended\n") && told.contains("golden reward: world"),
         "{told}"
     );
-    assert!(told.contains("golden reward: world"), "{told}");
     // Curves as TensorBoard reads them lie beside their lines.
     assert_eq!(fs::read_dir(run.file("sft/tb")).unwrap().count(), 1);
 }
@@ -69,4 +69,31 @@ fn the_schema_in_the_documents_is_that_of_the_summary() {
         told == written,
         "write it anew: afd schema > docs/summary.schema.json"
     );
+}
+
+#[test]
+fn a_watched_run_that_is_given_up_names_where_it_stopped() {
+    let run = Run::new("[sft]\nnum_train_epochs = 50\n");
+    let mut child = run
+        .pipeline(&[])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !run.file(".scratch/sft/metrics.jsonl").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let mut watch = afd(["watch", run.root().to_str().unwrap()]);
+    let watch = watch
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let outcome = watch.wait_with_output().unwrap();
+    let error = String::from_utf8(outcome.stderr).unwrap();
+    assert!(error.contains("sft is not finished"), "{error}");
 }

@@ -81,7 +81,7 @@ const LONGER: &str = r#"{ method="offline", objective={ method="sft" }, num_trai
 pub(super) const LINES: &[Line] = &[
     line(SELECTION, "a ranker", "N", [2.0, 4.0, 8.0, 16.0], ""),
     line("raft", INIT_SFT, "N", [2.0, 3.0, 5.0, 8.0], RAFT),
-    line("bond", INIT_SFT, "N", [2.0, 4.0, 8.0, 16.0], BOND),
+    line("bond", INIT_SFT, "N", [2.0, 3.0, 5.0, 8.0], BOND),
     line("dpo", INIT_SFT, "beta", BETAS, DPO),
     line("rloo", INIT_SFT, "beta", BETAS, RLOO),
     line("grpo", INIT_SFT, "beta", [0.4, 0.2, 0.1, 0.04], GRPO),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
 use crate::error::Error;
 use crate::study::known::Run;
@@ -194,7 +194,7 @@ fn stages_below(rounds: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(stages)
 }
 
-/// The tokens that a finished stage read, and those it wrote to learn from.
+/// The tokens that a finished stage read and wrote.
 fn tokens(stage: &Path) -> Result<u64, Error> {
     #[derive(Deserialize)]
     struct Manifest {
@@ -204,22 +204,11 @@ fn tokens(stage: &Path) -> Result<u64, Error> {
     struct Cost {
         tokens: u64,
     }
-    #[derive(Default, Deserialize)]
-    struct Drawn {
-        #[serde(default)]
-        generated_tokens: u64,
-    }
-    fn read<T: DeserializeOwned>(path: PathBuf) -> Result<T, Error> {
-        let bytes = fs::read(&path).map_err(Error::io(&path))?;
-        serde_json::from_slice(&bytes).map_err(|source| Error::Json { path, source })
-    }
-    let manifest: Manifest = read(stage.join("manifest.json"))?;
-    let summary = stage.join("summary.json");
-    let drawn: Drawn = match summary.is_file() {
-        true => read(summary)?,
-        false => Drawn::default(),
-    };
-    Ok(manifest.cost.tokens + drawn.generated_tokens)
+    let path = stage.join("manifest.json");
+    let bytes = fs::read(&path).map_err(Error::io(&path))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&bytes).map_err(|source| Error::Json { path, source })?;
+    Ok(manifest.cost.tokens)
 }
 
 #[cfg(test)]

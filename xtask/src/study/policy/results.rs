@@ -36,9 +36,9 @@ pub(super) struct Row {
     /// Mean score by its reward, less that of the fine-tuned policy; none where no reward model
     /// was learned from, or chose.
     pub(super) proxy_gain: Option<f64>,
-    /// Nats an answer.
     /// Rank correlation of that reward with the golden one, among the policy's own answers to a prompt.
     pub(super) proxy_rank: Option<f64>,
+    /// Nats an answer.
     pub(super) entropy: Option<f64>,
     /// Share of answers that ended by themselves.
     pub(super) eos_rate: Option<f64>,
