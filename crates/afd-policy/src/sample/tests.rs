@@ -309,7 +309,8 @@ impl afd_model::Scorer for Letters {
 #[test]
 fn one_block_is_the_best_of_its_candidates_and_many_keep_the_policys_log_probs() {
     let fixture = Fixture::new();
-    let (model, prompts) = (base(), fixture.path("prompts.jsonl"));
+    // One prompt: each length costs a driver without a GPU seconds.
+    let (model, prompts) = (base(), fixture.prompts("one.jsonl", &["a"]));
     let (inputs, placement) = (inputs(&model, &prompts), Placement::from(test_device()));
     let drawn = |block_length| {
         let blocks = BlocksConfig {
@@ -371,15 +372,16 @@ fn one_block_is_the_best_of_its_candidates_and_many_keep_the_policys_log_probs()
 #[test]
 fn a_stop_string_within_a_block_ends_the_answer_as_it_would_without_blocks() {
     let fixture = Fixture::new();
-    let (model, prompts) = (base(), fixture.path("prompts.jsonl"));
+    // One prompt: each length costs a driver without a GPU seconds.
+    let (model, prompts) = (base(), fixture.prompts("one.jsonl", &["a"]));
     let (inputs, placement) = (inputs(&model, &prompts), Placement::from(test_device()));
     let config = SampleConfig {
         stop_strings: vec!["e".to_owned()],
-        max_completion_length: 12,
+        max_completion_length: 8,
         ..SHORT
     };
     let blocks = BlocksConfig {
-        block_length: 6,
+        block_length: 4,
         num_candidates: 2,
     };
     let body =
