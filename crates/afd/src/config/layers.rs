@@ -69,7 +69,7 @@ pub(crate) struct Layers {
     /// Dotted key to the place its value comes from.
     origins: BTreeMap<String, Origin>,
     /// Tables of files below in whose place `false` was put.
-    pub(crate) taken_away: BTreeSet<String>,
+    taken_away: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -94,6 +94,9 @@ impl Layers {
         layers.add_file(path, &mut Vec::new())?;
         for (origin, key, text) in &overrides.entries {
             layers.set(origin, key, parse(text));
+        }
+        for key in &layers.taken_away {
+            remove(&mut layers.table, key);
         }
         Ok(layers)
     }
@@ -241,6 +244,21 @@ fn flatten(prefix: &str, value: Value, leaves: &mut Vec<(String, Value)>) {
 
 /// Puts `value` under a dotted key; a plain value in the way gives place to a table. An empty
 /// table, such as a section without keys, takes nothing away.
+/// Removes a dotted key whose value is `false`.
+fn remove(table: &mut Table, key: &str) {
+    match key.split_once('.') {
+        None if table.get(key) == Some(&Value::Boolean(false)) => {
+            table.remove(key);
+        }
+        None => {}
+        Some((head, rest)) => {
+            if let Some(Value::Table(inner)) = table.get_mut(head) {
+                remove(inner, rest);
+            }
+        }
+    }
+}
+
 /// The value of a dotted key.
 fn at<'t>(table: &'t Table, key: &str) -> Option<&'t Value> {
     match key.split_once('.') {

@@ -12,8 +12,6 @@ pub(crate) struct Sections<'a> {
     layers: &'a Layers,
     /// Known keys by table, which may stand in another: `policies.NAME`.
     known: BTreeMap<String, Vec<&'static str>>,
-    /// Tables of a file below that are not wanted: `policies.NAME = false`.
-    unwanted: Vec<String>,
     problems: Vec<Problem>,
 }
 
@@ -22,7 +20,6 @@ impl<'a> Sections<'a> {
         Self {
             layers,
             known: BTreeMap::new(),
-            unwanted: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -49,7 +46,7 @@ impl<'a> Sections<'a> {
     }
 
     /// The tables that stand in the table `group`, by name, each laid over the table `base`, which holds
-    /// what they have in common. `false` in the place of one takes away that of a file below.
+    /// what they have in common.
     pub(crate) fn named(&mut self, group: &'static str, base: &str) -> Vec<(String, toml::Table)> {
         self.known.entry(group.to_owned()).or_default();
         self.known.entry(base.to_owned()).or_default();
@@ -63,7 +60,6 @@ impl<'a> Sections<'a> {
             }
         };
         let common = table(base);
-        let unwanted = &mut self.unwanted;
         let each = table(group)
             .into_iter()
             .filter_map(|(name, own)| match own {
@@ -71,10 +67,6 @@ impl<'a> Sections<'a> {
                     let mut whole = common.clone();
                     whole.extend(own);
                     Some((name, whole))
-                }
-                Value::Boolean(false) if self.layers.taken_away.contains(&join(group, &name)) => {
-                    unwanted.push(join(group, &name));
-                    None
                 }
                 // Told as unknown.
                 _ => None,
@@ -151,7 +143,7 @@ impl<'a> Sections<'a> {
                 Value::Table(inner) if self.known.contains_key(&whole) => {
                     self.unknown_in(&whole, inner)
                 }
-                _ if known.contains(&key.as_str()) || self.unwanted.contains(&whole) => Vec::new(),
+                _ if known.contains(&key.as_str()) => Vec::new(),
                 _ => vec![(whole, nearest(key, known.iter().copied()))],
             }
         });
