@@ -40,6 +40,16 @@ pub(crate) struct Cache {
 struct Inside {
     file: File,
     replies: HashMap<String, Reply>,
+    /// Tokens that all of them took: read, written.
+    tokens: (u64, u64),
+}
+
+impl Inside {
+    fn add(&mut self, key: String, reply: Reply) {
+        self.tokens.0 += reply.input_tokens;
+        self.tokens.1 += reply.output_tokens;
+        self.replies.insert(key, reply);
+    }
 }
 
 impl Cache {
@@ -62,7 +72,7 @@ impl Cache {
             .truncate(false)
             .open(path)
             .map_err(io("open"))?;
-        let mut replies = HashMap::new();
+        let mut replies = Vec::new();
         let (mut whole, mut line) = (0, Vec::new());
         let mut reader = BufReader::new(&file);
         while reader.read_until(b'\n', &mut line).map_err(io("read"))? > 0 && line.ends_with(b"\n")
@@ -70,16 +80,30 @@ impl Cache {
             let Ok(Line { key, reply }) = serde_json::from_slice(&line) else {
                 break;
             };
-            replies.insert(key, reply);
+            replies.push((key, reply));
             whole += line.len() as u64;
             line.clear();
         }
         file.set_len(whole).map_err(io("write"))?;
         file.seek(SeekFrom::Start(whole)).map_err(io("write"))?;
+        let mut inside = Inside {
+            file,
+            replies: HashMap::new(),
+            tokens: (0, 0),
+        };
+        for (key, reply) in replies {
+            inside.add(key, reply);
+        }
         Ok(Self {
             path: path.to_path_buf(),
-            inside: Mutex::new(Inside { file, replies }),
+            inside: Mutex::new(inside),
         })
+    }
+
+    /// Tokens that all replies in the file took: read, written.
+    pub(crate) fn tokens(&self) -> (u64, u64) {
+        let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        inside.tokens
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Reply> {
@@ -103,7 +127,7 @@ impl Cache {
                 path: self.path.clone(),
                 source,
             })?;
-        inside.replies.insert(line.key, line.reply);
+        inside.add(line.key, line.reply);
         Ok(())
     }
 }

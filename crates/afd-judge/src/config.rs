@@ -36,7 +36,8 @@ pub struct JudgeConfig {
     pub input_price: f64,
     /// What a million tokens written cost.
     pub output_price: f64,
-    /// Stop before more than this is spent; none: no limit.
+    /// Stop before more than this is spent in a run, all of its policies and attempts together; none: no
+    /// limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<f64>,
     /// What to do with a comparison that cannot be had.

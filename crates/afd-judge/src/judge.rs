@@ -211,13 +211,14 @@ impl Work<'_> {
             None => {
                 let most = self.reserve(question)?;
                 let reply = self.server.ask(question);
+                if let Ok(reply) = &reply {
+                    self.cache.put(&key, reply)?;
+                }
                 let mut state = self.lock();
                 state.reserved -= most;
                 match reply {
                     Ok(reply) => {
                         state.add(&reply);
-                        drop(state);
-                        self.cache.put(&key, &reply)?;
                         Verdict::of(&reply)
                     }
                     Err(reason) if self.config.on_failure == OnFailure::Stop => {
@@ -249,7 +250,9 @@ impl Work<'_> {
         let most = price(self.config, bytes, u64::from(self.config.max_tokens));
         loop {
             let mut state = self.lock();
-            let spent = state.cost(self.config);
+            // Whoever else asked for it in this run.
+            let (input, output) = self.cache.tokens();
+            let spent = price(self.config, input, output);
             let limit = self.config.max_cost.unwrap_or(f64::INFINITY);
             if spent + most > limit {
                 return Err(Error::Cost {

@@ -7,16 +7,13 @@ use std::{
 
 use afd_data::records::{JsonlWriter, read_jsonl};
 use afd_stage::StageContext;
-use afd_stats::{mean, permutation_p, six_digits, standard_error};
+use afd_stats::{Bootstrap, mean, permutation_p, six_digits};
 use serde::{Deserialize, Serialize};
 
 use crate::{Comparison, Error, JudgeConfig, Outcome, Verdict, judge};
 
 /// The file of [`Judged`](crate::Judged) rows in the stage's directory.
 pub const VERDICTS: &str = "verdicts.jsonl";
-
-/// Sign changes of the test.
-const RESAMPLES: u64 = 9_999;
 
 /// What is judged.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +26,8 @@ pub struct JudgeInputs<'a> {
     pub their_index: u32,
     /// Where replies are kept.
     pub cache: &'a Path,
+    /// Resamples of the prompts behind the interval, and sign changes behind the p-value.
+    pub resamples: usize,
 }
 
 /// How a policy stands against another by the judge's word. Prompts are the units.
@@ -40,7 +39,7 @@ pub struct JudgeSummary {
     pub judged: usize,
     /// Mean score of the policy, ties half; none without a verdict.
     pub win_rate: Option<f64>,
-    /// Its 95 % interval by the standard error over prompts.
+    /// Its 95 % interval by bootstrap over prompts.
     pub win_rate_ci95: Option<[f64; 2]>,
     /// Two-sided p-value of the win rate being a half: a permutation test over prompts.
     pub p: Option<f64>,
@@ -91,7 +90,7 @@ pub fn run(
         writer.write(judged)?;
     }
     writer.finish()?;
-    let summary = serde_json::json!(summary(config, &outcome, ctx.seed()));
+    let summary = serde_json::json!(summary(config, &outcome, inputs.resamples, ctx.seed()));
     Ok(ctx.write("summary.json", format!("{summary:#}\n").as_bytes())?)
 }
 
@@ -126,7 +125,7 @@ fn comparisons(config: &JudgeConfig, inputs: &JudgeInputs<'_>) -> Result<Vec<Com
     Ok(comparisons)
 }
 
-fn summary(config: &JudgeConfig, outcome: &Outcome, seed: u64) -> JudgeSummary {
+fn summary(config: &JudgeConfig, outcome: &Outcome, resamples: usize, seed: u64) -> JudgeSummary {
     let judged = &outcome.judged;
     let scores: Vec<f64> = judged.iter().filter_map(|one| one.score).collect();
     let leads: Vec<f64> = scores.iter().map(|score| score - 0.5).collect();
@@ -145,16 +144,16 @@ fn summary(config: &JudgeConfig, outcome: &Outcome, seed: u64) -> JudgeSummary {
         (!values.is_empty()).then(|| six_digits(mean(&values)))
     };
     let verdicts = all().filter(|verdict| verdict.to_first().is_some()).count();
-    let half = 1.96 * standard_error(&scores);
     let win_rate = (!scores.is_empty()).then(|| mean(&scores));
     JudgeSummary {
         model: config.model.clone(),
         judged: scores.len(),
         win_rate: win_rate.map(six_digits),
-        win_rate_ci95: win_rate
-            .filter(|_| half.is_finite())
-            .map(|rate| [(rate - half).max(0.0), (rate + half).min(1.0)].map(six_digits)),
-        p: win_rate.map(|_| six_digits(permutation_p(&leads, RESAMPLES, seed))),
+        win_rate_ci95: win_rate.map(|_| {
+            let bootstrap = Bootstrap::new(scores.len(), resamples, seed);
+            bootstrap.interval(&scores).map(six_digits)
+        }),
+        p: win_rate.map(|_| six_digits(permutation_p(&leads, resamples as u64, seed))),
         ties: count(Verdict::Tie) as f64 / verdicts.max(1) as f64,
         position_bias: over_both(|(a, b)| (a + b) / 2.0 - 0.5),
         consistent: over_both(|(a, b)| f64::from(u8::from(*a == 1.0 - *b))),
@@ -167,7 +166,7 @@ fn summary(config: &JudgeConfig, outcome: &Outcome, seed: u64) -> JudgeSummary {
     }
 }
 
-/// Where replies are kept by default: beside the runs, for what was asked is what they depend on.
+/// Where a run's replies are kept: outside of its stages, for they depend on nothing but what was asked.
 pub fn cache_file(run_dir: &Path) -> PathBuf {
     run_dir.join("judge-cache").join("replies.jsonl")
 }
@@ -216,7 +215,7 @@ mod tests {
             cost: 1.2e-4,
             cached: 0,
         };
-        let found = summary(&config, &outcome, 0);
+        let found = summary(&config, &outcome, 200, 0);
         assert_eq!((found.judged, found.win_rate), (3, Some(0.666667)));
         // Of five verdicts one is a tie; of two with both orders the first wins both times once.
         assert_eq!(found.ties, 0.2);

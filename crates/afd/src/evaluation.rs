@@ -103,7 +103,7 @@ impl Stages<'_> {
         let key = (
             (&judge.base_url, &judge.model, judge.on_failure),
             (judge.temperature, judge.max_tokens, judge.max_prompts),
-            (name, their_index),
+            (name, their_index, self.config.eval.bootstrap_resamples),
         );
         let inputs = [answers, sft, &prompt];
         let name = format!("judged/{name}");
@@ -113,6 +113,7 @@ impl Stages<'_> {
                 theirs: &sft.file(sample::SAMPLES),
                 their_index,
                 cache: &cache_file(self.run.path()),
+                resamples: self.config.eval.bootstrap_resamples,
             };
             let variable = |name: &str| env::var(name).ok();
             afd_judge::run(judge, &inputs, &variable, ctx)

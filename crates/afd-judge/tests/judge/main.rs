@@ -225,6 +225,15 @@ fn no_more_is_spent_than_was_allowed() {
     };
     assert!(spent <= limit && done > 0, "{spent} {done}");
     assert!(server.asked().len() < 200);
+    // What other comparisons of the run cost counts too: nothing is left for these.
+    let asked = server.asked().len();
+    let other = Comparison {
+        prompt: "something else".into(),
+        ..comparisons(1).remove(0)
+    };
+    let error = bench.judge(&[other]).unwrap_err();
+    assert!(matches!(error, Error::Cost { done: 0, .. }), "{error}");
+    assert_eq!(server.asked().len(), asked);
 }
 
 #[test]
