@@ -45,9 +45,9 @@ pub(super) struct Row {
     /// Tokens of an answer.
     pub(super) mean_length: Option<f64>,
     pub(super) distinct_2: Option<f64>,
-    /// What making it took: tokens read to learn from and by references, once for each pass, and those
-    /// drawn on the way, with all of the policies it was made on top of; 0 where nothing is learned. The
-    /// stored answers that many learn from, and what rewards read, are not counted.
+    /// What making it took: tokens learned from, once for each pass, those that a reference read
+    /// beforehand, and those drawn on the way, with all of the policies it was made on top of; 0 where
+    /// nothing is learned. What rewards, references and value models read on the way is not counted.
     pub(super) training_tokens: u64,
     /// Tokens that models read one by one to give an answer: its own, twice where two models read
     /// each (`logits`), and N answers of the fine-tuned policy for Best-of-N. What a ranker then

@@ -31,9 +31,10 @@ pub(super) fn markdown(results: &Results, done: usize, of: usize) -> String {
          reward model.\n\
          - *Rank*: the rank correlation of that reward with the golden one among the policy's own answers to a \
          prompt: whether it can still tell them apart where the policy has gone.\n\
-         - *Training tokens*, in thousands: those read to learn from and by references, once for each \
-         pass, and those drawn on the way, with all that a policy was made on top of. The stored answers \
-         that many learn from, and what rewards read, are not among them. \
+         - *Training tokens*, in thousands: those learned from, once for each pass, those that the reference of \
+         DPO and SPIN reads beforehand, and those drawn on the way, with all that a policy was made on top \
+         of. The stored answers that many learn from, and what rewards, references and value models read \
+         while a policy learns from its own answers, are not among them. \
          *Inference tokens* are read by a model one by one for each answer given: N \
          answers for Best-of-N, without what its ranker reads, and twice for `logits`, where two models \
          read.\n\n\
