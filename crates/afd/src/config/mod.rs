@@ -6,6 +6,7 @@
 mod fields;
 mod layers;
 mod policies;
+mod policy_rules;
 mod problem;
 mod recipe;
 mod rules;

@@ -7,35 +7,18 @@ use afd_data::DialogueForm;
 use afd_hub::Model;
 use afd_judge::RewardServerConfig;
 use afd_model::{DecoderConfig, Head, LoraConfig};
-use afd_policy::rl::RewardTransform;
-use afd_reward::{
-    Architecture, ClosedFormConfig, NamedReference, ObjectiveKind, Reduction, Reference,
-    pairs::is_free_name,
-};
+use afd_reward::{Architecture, NamedReference, ObjectiveKind, Reference, pairs::is_free_name};
 
-use super::{
-    Config, DataSource, DiscriminatorStart, Golden, Method, PolicyConfig, policies::POLICIES,
-};
+use super::{Config, DataSource, Golden};
 use crate::models;
 
 /// What to give for `eval.golden_path`.
 const CLASSIFIER: &str = "give a sequence classifier: its directory, or its repository on the Hub \
                           as org/name or org/name@revision";
 
-/// Names that policies may not have: stages and rows of the report have them.
-const TAKEN: [&str; 7] = [
-    "init",
-    "sft",
-    "init-reward",
-    "sft-reward",
-    "sft-stored",
-    "best-of-n",
-    "demonstrator",
-];
-
 /// Gathers problems: the key and what is wrong with it.
 #[derive(Default)]
-struct Rules(Vec<(String, String)>);
+pub(super) struct Rules(Vec<(String, String)>);
 
 impl Config {
     /// Every value out of range or out of step with another, by key.
@@ -144,135 +127,6 @@ impl Config {
         );
     }
 
-    fn check_policies(&self, rules: &mut Rules) {
-        let rewards = self.pairs.names();
-        let closed_forms = &self.closed_form.variants;
-        let taken = |name: &str| {
-            TAKEN.contains(&name)
-                || name.starts_with("sft-reward-fold")
-                || rewards.contains(&name)
-                || name == afd_eval::CLOSED_FORM
-                || closed_forms.contains_key(name)
-        };
-        for (place, policy) in self.policies.iter().enumerate() {
-            let key = format!("{POLICIES}.{}", policy.name);
-            for (field, rule) in policy.problems() {
-                rules.add(&format!("{key}.{field}"), format!("must be {rule}"));
-            }
-            rules.require(
-                is_free_name(&policy.name) && !taken(&policy.name),
-                &key,
-                "must have a name of its own, of letters a to z, digits and -",
-            );
-            let source = &policy.source;
-            let (from, earlier) = (source.from.as_ref(), &self.policies[..place]);
-            let has_weights = |name: &String| {
-                let found = earlier.iter().find(|policy| policy.name == *name);
-                found.is_some_and(PolicyConfig::has_weights)
-            };
-            rules.require(
-                from.is_none_or(has_weights),
-                &format!("{key}.from"),
-                "must be another of the policies, which has weights of its own and does not go on from this one",
-            );
-            rules.require(
-                from.is_none() || policy.has_weights(),
-                &format!("{key}.from"),
-                "must be left out where the fine-tuned policy is drawn from otherwise",
-            );
-            let reads_answers = source
-                .reward
-                .as_deref()
-                .is_none_or(|name| rewards.contains(&name));
-            rules.require(
-                reads_answers || !matches!(policy.method, Method::Blocks(_)),
-                &format!("{key}.reward"),
-                "must be a reward model, which can read an answer as far as it goes",
-            );
-            let summed = |variant: &ClosedFormConfig| {
-                variant.reduction != Reduction::Mean && variant.references.len() == 1
-            };
-            let known = |reward: &str| {
-                rewards.contains(&reward)
-                    || reward == afd_eval::CLOSED_FORM
-                    || closed_forms.get(reward).is_some_and(summed)
-            };
-            rules.require(
-                !policy.is_paid() || source.reward.as_deref().is_none_or(known),
-                &format!("{key}.reward"),
-                &format!(
-                    "must be one of {}, \"closed-form\", or a variant of it with one reference and no mean",
-                    rewards.join(", ")
-                ),
-            );
-            let held_out = source.held_out_reward.as_deref();
-            let own = source.reward.as_deref().filter(|_| policy.is_paid());
-            let other = |name: &str| rewards.contains(&name) && own != Some(name);
-            rules.require(
-                held_out.is_none_or(other),
-                &format!("{key}.held_out_reward"),
-                &format!("must be another of {}", rewards.join(", ")),
-            );
-            if let Some(rl) = policy.rl() {
-                let learned = source
-                    .reward
-                    .as_deref()
-                    .is_none_or(|name| rewards.contains(&name));
-                rules.require(
-                    rl.reward_transform.is_none() || learned,
-                    &format!("{key}.reward_transform"),
-                    "needs a reward of whole answers: a reward model",
-                );
-                rules.require(
-                    rl.guards.held_out_patience.is_none() || held_out.is_some(),
-                    &format!("{key}.guards.held_out_patience"),
-                    "needs held_out_reward",
-                );
-            }
-            if let Some(RewardTransform::BestOfN { n }) =
-                policy.rl().and_then(|rl| rl.reward_transform)
-            {
-                rules.require(
-                    self.generations.stored_num_generations >= n,
-                    "sample.stored_num_generations",
-                    &format!("must be {n} or more for {key}.reward_transform: as many are the best of which is aimed at"),
-                );
-            }
-            let objective = self.reward.0.objective;
-            let nonlinear = matches!(
-                policy.rl().and_then(|rl| rl.reward_transform),
-                Some(RewardTransform::Gail | RewardTransform::Ratio { .. })
-            );
-            rules.require(
-                !nonlinear
-                    || !matches!(objective, ObjectiveKind::BradleyTerry | ObjectiveKind::Hinge),
-                "reward.objective",
-                &format!("must be one whose logit is a log-ratio for {key}.reward_transform: \"binary_cross_entropy\", \"brier\", \"kliep\" or \"lsif\""),
-            );
-            if let Method::Adversarial(turns, ..) = &policy.method {
-                let reward = &self.reward.0;
-                rules.require(
-                    objective != ObjectiveKind::Hinge,
-                    "reward.objective",
-                    &format!("must not be \"hinge\" for {key}: a discriminator's logit is to be a log-ratio"),
-                );
-                rules.require(
-                    reward.architecture != Architecture::EmbeddingMlp,
-                    &format!("{key}.method"),
-                    "needs reward.architecture = \"classifier\" or \"linear\": the answers to come have no embeddings",
-                );
-                let goes_on = turns.discriminator == DiscriminatorStart::Fresh
-                    || (reward.architecture == Architecture::Classifier
-                        && reward.ensemble.is_none());
-                rules.require(
-                    goes_on,
-                    &format!("{key}.discriminator"),
-                    "\"continued\" needs reward.architecture = \"classifier\" without ensemble",
-                );
-            }
-        }
-    }
-
     fn check_precision(&self, rules: &mut Rules) {
         let Precision { params, compute } = self.precision;
         rules.require(
@@ -356,6 +210,10 @@ impl Config {
         if self.data.source == DataSource::File {
             let remedy = "give the file, for example by --set data.path=FILE";
             rules.exists("data.path", &self.data.path, remedy);
+        }
+        if let Some(judge) = &self.llm_judge {
+            let remedy = "give the file with what the judge is told";
+            rules.exists("llm_judge.prompt", &judge.prompt, remedy);
         }
         if self.golden.golden == Golden::Classifier {
             rules.model(models::GOLDEN, &self.golden.golden_path, CLASSIFIER);
@@ -453,11 +311,11 @@ impl Config {
 }
 
 impl Rules {
-    fn add(&mut self, key: &str, problem: String) {
+    pub(super) fn add(&mut self, key: &str, problem: String) {
         self.0.push((key.to_owned(), problem));
     }
 
-    fn require(&mut self, fits: bool, key: &str, problem: &str) {
+    pub(super) fn require(&mut self, fits: bool, key: &str, problem: &str) {
         if !fits {
             self.add(key, problem.to_owned());
         }

@@ -391,6 +391,10 @@ reward_transform = { name = "best_of_n", n = 4 }
             "`policies.e.reward_transform.name` must be \"gail\" or \"ratio\"",
         ],
     );
+    for name in ["best-of-n-init-sft", "sft-stored", "rloo-stored"] {
+        let table = format!("[policies.{name}]\nmethod = \"weights\"\nstrength = 0.5\n");
+        refused(&table, &["must have a name of its own"]);
+    }
     refused(
         "[policies]\nalgined = false\n",
         &["`policies.algined` is not known"],
@@ -416,6 +420,22 @@ reward_transform = { name = "best_of_n", n = 8 }
         ],
     );
     refused("policy = 3\n", &["`policy` must be a table, but is 3"]);
+    // A game learns rewards of its own: the one that the table below names for all is not its concern.
+    Run::new(
+        r#"
+[policy]
+reward = "closed-form"
+[policies.game]
+method = "adversarial"
+rounds = 1
+replay = false
+discriminator = "fresh"
+held_out_reward = "init-sft"
+reward_transform = { name = "gail" }
+"#,
+    )
+    .afd("check", &[])
+    .succeeds();
     let run = Run::new(
         "[policies.rloo]\nmethod = \"rl\"\nper_device_train_batch_size = 999\nnum_generations = 3\n",
     );
