@@ -14,6 +14,7 @@ use crate::{
     DecoderConfig, Error, KvCache, LoraConfig, Rope,
     layer::{Angles, Layer, Surroundings},
     layers::{Embedding, Linear, Norm},
+    lora::AdaptersOn,
     weights::{Weights, name_hash},
 };
 
@@ -122,10 +123,9 @@ impl Decoder {
         self.adapters = adapters;
     }
 
-    /// Whether adapters are left out.
-    pub(crate) fn set_adapters_off(&mut self, off: bool) {
+    pub(crate) fn set_adapters_on(&mut self, on: AdaptersOn) {
         for linear in self.linears_mut() {
-            linear.adapter.off = off;
+            linear.adapter.on = on;
         }
     }
 

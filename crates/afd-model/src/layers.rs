@@ -3,7 +3,7 @@
 use afd_backend::ops::{layer_norm, rms_norm};
 use burn::{
     Tensor,
-    module::{Module, Param},
+    module::{LoraAdapter, Module, Param, Reparameterization},
     tensor::{
         FloatDType, Int,
         activation::{gelu, gelu_approximate, silu},
@@ -12,7 +12,7 @@ use burn::{
 
 use crate::{
     Activation, DecoderConfig, Error, NormKind,
-    lora::{AdapterUse, low_rank},
+    lora::{AdapterUse, AdaptersOn, low_rank},
     weights::{Init, Weights},
 };
 
@@ -23,7 +23,10 @@ pub(crate) struct Linear {
     pub(crate) bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     pub(crate) compute: FloatDType,
-    /// How the adapter on `weight` is used, if there is one.
+    /// An adapter between `weight` and the one that is learned on it. It is part of the frozen model.
+    #[module(skip)]
+    pub(crate) frozen_adapter: Option<LoraAdapter>,
+    /// How the adapters are used, if there are any.
     #[module(skip)]
     pub(crate) adapter: AdapterUse,
 }
@@ -45,6 +48,7 @@ impl Linear {
             weight,
             bias,
             compute,
+            frozen_adapter: None,
             adapter: AdapterUse::default(),
         })
     }
@@ -57,6 +61,7 @@ impl Linear {
             weight: weights.score_head("score.weight", [width, 1], Init::Normal(std))?,
             bias: None,
             compute: FloatDType::F32,
+            frozen_adapter: None,
             adapter: AdapterUse::default(),
         })
     }
@@ -67,8 +72,16 @@ impl Linear {
         let x = x.cast(self.compute).reshape([b * t, width]);
         let y = x.clone().matmul(self.weight.base().cast(self.compute));
         // Not by `val()`, which would build the dense product and keep it for the backward pass.
+        let y = match &self.frozen_adapter {
+            Some(adapter) if self.adapter.on != AdaptersOn::None => {
+                y + low_rank(adapter, x.clone(), None)
+            }
+            _ => y,
+        };
         let y = match self.weight.adapter() {
-            Some(adapter) if !self.adapter.off => y + low_rank(adapter, x, self.adapter.dropout),
+            Some(adapter) if self.adapter.on == AdaptersOn::All => {
+                y + low_rank(adapter, x, self.adapter.dropout)
+            }
             _ => y,
         };
         let y = match &self.bias {
@@ -77,6 +90,18 @@ impl Linear {
         };
         let out = y.dims()[1];
         y.reshape([b, t, out])
+    }
+
+    /// Whether it has adapters, learned or frozen.
+    pub(crate) fn is_adapted(&self) -> bool {
+        self.frozen_adapter.is_some() || self.weight.adapter().is_some()
+    }
+
+    /// `weight` with all its adapters added, in f32 if there are any.
+    pub(crate) fn merged(&self) -> Tensor<2> {
+        let adapters = [self.frozen_adapter.as_ref(), self.weight.adapter()];
+        let adapters = adapters.into_iter().flatten();
+        adapters.fold(self.weight.base(), |base, adapter| adapter.apply(base))
     }
 }
 

@@ -48,6 +48,8 @@ mod lora;
 #[cfg(test)]
 mod lora_faults_tests;
 #[cfg(test)]
+mod lora_frozen_tests;
+#[cfg(test)]
 mod lora_tests;
 mod mlp;
 mod number;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::{
     Tensor,
-    module::{LoraAdapter, Module, Param, Reparameterization, Reparameterizer},
+    module::{LoraAdapter, Module, Param, Reparameterizer},
     tensor::{DType, Device, FloatDType, TensorData},
 };
 use rand::{Rng, SeedableRng};
@@ -215,13 +215,23 @@ pub(crate) fn is_linear(name: &str, rank: usize) -> bool {
     rank == 2 && name.starts_with("model.layers.") && name.ends_with(".weight")
 }
 
-/// How the adapter of a linear layer is used.
+/// How the adapters of a linear layer are used.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct AdapterUse {
-    /// Left out: the layer is that of the frozen model.
-    pub(crate) off: bool,
-    /// Share of the input dropped, and what the draw depends on.
+    pub(crate) on: AdaptersOn,
+    /// Share of the input that the learned one does not see, and what the draw depends on.
     pub(crate) dropout: Option<(f64, u64)>,
+}
+
+/// Which of a layer's adapters take part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum AdaptersOn {
+    #[default]
+    All,
+    /// The frozen one: the layer is as it was before something was learned.
+    Frozen,
+    /// The layer is as it was before it had any.
+    None,
 }
 
 /// `x·A·B·s`, for `x` `[N, in]`, in the type of `x`.
@@ -395,19 +405,34 @@ fn uniform(seed: u64, name: &str, count: usize, bound: f64) -> Vec<f32> {
     std::iter::repeat_with(draw).take(count).collect()
 }
 
-/// Takes the adapters off the decoder, after adding them to the weights if they are to be merged.
+/// Takes the learned adapters off the decoder. If they are to be merged they are added to the weights
+/// first, and so are those that were frozen.
 pub(crate) fn detach(decoder: &mut Decoder, merge: bool) {
     for linear in decoder.linears_mut() {
-        let weight = &linear.weight;
-        let Some(adapter) = weight.adapter() else {
+        if !linear.is_adapted() {
             continue;
-        };
-        let base = weight.base();
-        let dtype = base.dtype();
+        }
+        let (id, base) = (linear.weight.id, linear.weight.base());
         let value = match merge {
-            true => adapter.apply(base).cast(dtype),
+            true => {
+                let merged = linear.merged().cast(base.dtype());
+                linear.frozen_adapter = None;
+                merged
+            }
             false => base,
         };
-        linear.weight = Param::initialized(weight.id, value).set_require_grad(true);
+        linear.weight = Param::initialized(id, value).set_require_grad(true);
+    }
+}
+
+/// Makes the learned adapters of the decoder part of what is frozen.
+pub(crate) fn freeze_adapters(decoder: &mut Decoder) {
+    for linear in decoder.linears_mut() {
+        let Some(LoraAdapter { a, b, scale }) = linear.weight.adapter().cloned() else {
+            continue;
+        };
+        let [a, b] = [a, b].map(|factor| factor.set_require_grad(false));
+        linear.frozen_adapter = Some(LoraAdapter { a, b, scale });
+        linear.weight = Param::initialized(linear.weight.id, linear.weight.base());
     }
 }

@@ -96,7 +96,7 @@ fn all_linear() -> LoraConfig {
 }
 
 /// Gives every factor other values, few of them zero.
-fn disturbed<M: Module>(model: M) -> M {
+pub(crate) fn disturbed<M: Module>(model: M) -> M {
     #[derive(Default)]
     struct Disturb(u32, Vec<String>);
     impl ModuleMapper for Disturb {
@@ -159,7 +159,7 @@ fn adapters_compute_what_peft_does_and_merged_ones_too() {
 }
 
 /// The Euclidean norm of each gradient, by the name the parameter has here.
-fn gradient_norms<M: Module>(model: &M, gradients: &Gradients) -> BTreeMap<String, f32> {
+pub(crate) fn gradient_norms<M: Module>(model: &M, gradients: &Gradients) -> BTreeMap<String, f32> {
     struct Norms<'a> {
         gradients: &'a Gradients,
         path: Vec<String>,

@@ -6,7 +6,12 @@ use afd_backend::Placement;
 use burn::module::Module;
 use serde_json::Value;
 
-use crate::{Decoder, DecoderConfig, Error, Head, LoraConfig, SaveOptions, lora, peft, save::save};
+use crate::{
+    Decoder, DecoderConfig, Error, Head, LoraConfig, SaveOptions,
+    lora::{self, AdaptersOn},
+    peft,
+    save::save,
+};
 
 /// A decoder with a head, which comes from a Hugging Face directory and goes to one.
 pub trait Pretrained: Module {
@@ -102,6 +107,35 @@ pub trait Pretrained: Module {
         Ok(model)
     }
 
+    /// The same model with the adapters in `dir` as part of what is frozen. Others can be learned on
+    /// top: then [`without_adapters`](Self::without_adapters) gives this model, and
+    /// [`bare`](Self::bare) the one below, all three on one memory.
+    ///
+    /// # Errors
+    /// Those of [`with_adapter`](Self::with_adapter), and adapters that come with modules trained in
+    /// full, which took the place of the model's own.
+    fn with_frozen_adapter(self, dir: &Path) -> Result<Self, Error> {
+        let mut linears = self.decoder().linears();
+        if linears.any(|(_, linear)| linear.frozen_adapter.is_some()) {
+            return Err(Error::Lora {
+                key: "adapters",
+                problem: "are frozen already; merge them first".into(),
+            });
+        }
+        drop(linears);
+        let mut model = self.with_adapter(dir)?;
+        let adapters = model.decoder().adapters();
+        if adapters.is_some_and(|(lora, _)| !lora.modules_to_save.is_empty()) {
+            return Err(Error::Lora {
+                key: "modules_to_save",
+                problem: format!("of {} leaves no model below to share", dir.display()),
+            });
+        }
+        lora::freeze_adapters(model.decoder_mut());
+        model.decoder_mut().set_adapters(None);
+        Ok(model)
+    }
+
     /// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`, in f32.
     ///
     /// # Errors
@@ -120,7 +154,7 @@ pub trait Pretrained: Module {
         crate::write_json(&dir.join(GENERATION), &json)
     }
 
-    /// The same model without adapters, which are added to the weights.
+    /// The same model without adapters, which are added to the weights, frozen ones too.
     #[must_use]
     fn merge_and_unload(mut self) -> Self {
         lora::detach(self.decoder_mut(), true);
@@ -128,8 +162,8 @@ pub trait Pretrained: Module {
         self.unfreeze()
     }
 
-    /// The same model without adapters, as it was before it had them, but for the modules that
-    /// were trained in full.
+    /// The same model without adapters, as it was before it had them, but for frozen ones and the
+    /// modules that were trained in full.
     #[must_use]
     fn unload(mut self) -> Self {
         lora::detach(self.decoder_mut(), false);
@@ -137,11 +171,18 @@ pub trait Pretrained: Module {
         self.unfreeze()
     }
 
-    /// The same model whose adapters, if it has any, are left out: with policy and reference of
-    /// one base, this is the reference, on the same memory.
+    /// The same model whose adapters, if it has any, are left out, but for frozen ones: with policy
+    /// and reference of one base, this is the reference, on the same memory.
     #[must_use]
     fn without_adapters(mut self) -> Self {
-        self.decoder_mut().set_adapters_off(true);
+        self.decoder_mut().set_adapters_on(AdaptersOn::Frozen);
+        self
+    }
+
+    /// The same model with all adapters left out, frozen ones too, on the same memory.
+    #[must_use]
+    fn bare(mut self) -> Self {
+        self.decoder_mut().set_adapters_on(AdaptersOn::None);
         self
     }
 

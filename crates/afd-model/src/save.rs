@@ -12,7 +12,7 @@ use std::{
 use afd_backend::Dtype;
 use burn::{
     Tensor,
-    module::{LoraAdapter, Module, ModuleVisitor, Param, Reparameterization},
+    module::{LoraAdapter, Module, ModuleVisitor, Param, Reparameterization as _},
 };
 use half::{bf16, f16};
 use serde_json::{Map, Value, json};
@@ -21,6 +21,7 @@ use crate::{
     Decoder, DecoderConfig, Error,
     checkpoint::{INDEX, SINGLE},
     families,
+    layers::Linear,
 };
 
 /// How weights are written.
@@ -183,9 +184,9 @@ fn write<M: Module>(
     }
     let mut data = Data {
         config: decoder.config(),
-        adapters: decoder
+        adapted: decoder
             .linears()
-            .filter_map(|(name, linear)| Some((name, linear.weight.adapter()?)))
+            .filter(|(_, linear)| linear.is_adapted())
             .collect(),
         dtype: options.dtype,
         path: Vec::new(),
@@ -307,8 +308,8 @@ impl ModuleVisitor for Plan<'_> {
 /// Second visit: the values.
 struct Data<'a> {
     config: &'a DecoderConfig,
-    /// By the name of the parameter they are on.
-    adapters: HashMap<String, &'a LoraAdapter>,
+    /// The layers with adapters, by the names of their matrices.
+    adapted: HashMap<String, &'a Linear>,
     dtype: Dtype,
     path: Vec<String>,
     files: &'a [File],
@@ -338,8 +339,8 @@ impl ModuleVisitor for Data<'_> {
 impl Data<'_> {
     fn write<const R: usize>(&mut self, tensor: Tensor<R>) -> io::Result<()> {
         let name = self.path.join(".");
-        let tensor = match self.adapters.get(&name) {
-            Some(adapter) => adapter.apply(tensor),
+        let tensor = match self.adapted.get(&name) {
+            Some(linear) => linear.merged().reshape(tensor.dims()),
             None => tensor,
         };
         let place = families::place(self.config, &name, R);

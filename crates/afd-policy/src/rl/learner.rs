@@ -32,6 +32,8 @@ pub struct RlInputs<'a> {
     pub policy_name: &'a str,
     /// The policy that the KL term holds it to; often the same.
     pub reference: &'a Path,
+    /// Where the policy is an adapter on another model, and an adapter is to be learned.
+    pub stacked: Option<Stacked<'a>>,
     /// Prompts: [`Example`](afd_data::records::Example) rows.
     pub prompts: &'a Path,
     /// How dialogues are written.
@@ -43,6 +45,15 @@ pub struct RlInputs<'a> {
     pub pool: Option<&'a Path>,
     /// A reward that is watched and not learned from.
     pub held_out: Option<&'a dyn Scorer>,
+}
+
+/// A policy as the frozen adapter that it is on another model: the two share one memory, with what is
+/// learned on top of them.
+pub struct Stacked<'a> {
+    /// The directory of the other model.
+    pub base: &'a Path,
+    /// That model [with the adapter](Pretrained::with_frozen_adapter).
+    pub policy: CausalLm,
 }
 
 /// Largest difference that sampling and training may have on a token's log-probability, in nats, where
@@ -95,7 +106,10 @@ impl<'a> Learner<'a> {
             None => CausalLm::load(inputs.policy, &placement.for_training())?,
             Some(lora) => {
                 let seed = derive(ctx.seed(), "lora", 0);
-                let policy = CausalLm::load(inputs.policy, placement)?;
+                let policy = match &inputs.stacked {
+                    Some(stacked) => stacked.policy.clone(),
+                    None => CausalLm::load(inputs.policy, placement)?,
+                };
                 policy.with_lora(lora, inputs.policy_name, seed)?
             }
         }
@@ -104,11 +118,13 @@ impl<'a> Learner<'a> {
         start
             .model
             .set_gradient_checkpointing(train.gradient_checkpointing);
-        let reference = match (inputs.reference == inputs.policy, &config.lora) {
+        let base = inputs.stacked.as_ref().map(|stacked| stacked.base);
+        let reference = match &config.lora {
             // On the same memory.
-            (true, Some(_)) => start.clone().without_adapters(),
-            (true, None) => start.clone(),
-            (false, _) => CausalLm::load(inputs.reference, placement)?,
+            Some(_) if inputs.reference == inputs.policy => start.clone().without_adapters(),
+            Some(_) if Some(inputs.reference) == base => start.clone().bare(),
+            None if inputs.reference == inputs.policy => start.clone(),
+            _ => CausalLm::load(inputs.reference, placement)?,
         };
         let (own, other) = (start.config().vocab_size, reference.config().vocab_size);
         if own != other {

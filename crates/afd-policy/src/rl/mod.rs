@@ -28,5 +28,5 @@ pub mod transform;
 
 pub use config::{Guards, ImportanceLevel, LossType, RlConfig, ValueConfig};
 pub use learn::run;
-pub use learner::RlInputs;
+pub use learner::{RlInputs, Stacked};
 pub use transform::RewardTransform;

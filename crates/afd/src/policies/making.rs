@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use afd_model::{CausalLm, Scorer};
+use afd_model::{CausalLm, LoraConfig, Pretrained, Scorer, find_adapter};
 use afd_policy::{
     BlocksConfig, ExtrapolateConfig, OfflineConfig, RlConfig, SampleConfig, SampleInputs,
     extrapolate,
     offline::{self, OfflineInputs},
-    rl::{self, RlInputs, reward::Reward},
+    rl::{self, RlInputs, Stacked, reward::Reward},
     sample,
 };
 use afd_reward::{ClosedFormConfig, Reference, RewardModel, closed_form, score};
@@ -71,9 +71,13 @@ impl Stages<'_> {
                 paid.reward.map(load).transpose()?,
                 paid.held_out.map(load).transpose()?,
             );
+            let stacked = match rl.lora.is_some() && start.name() == from.sft.name() {
+                true => self.stacked(from)?,
+                false => None,
+            };
             let reward = match (&scorer, form) {
                 (Some(scorer), _) => Reward::Answers(scorer),
-                (None, Some(form)) => self.log_ratio_reward(form, from)?,
+                (None, Some(form)) => self.log_ratio_reward(form, stacked.as_ref(), from)?,
                 (None, None) => return Err(Error::Usage(format!("`{name}` has no reward"))),
             };
             let pool = paid.pool.map(|scores| scores.file(score::SCORES));
@@ -85,6 +89,10 @@ impl Stages<'_> {
                     Some(ReferencePolicy::Start) => start.path(),
                     Some(ReferencePolicy::Sft) | None => from.sft.path(),
                 },
+                stacked: stacked.map(|policy| Stacked {
+                    base: from.initial.path(),
+                    policy,
+                }),
                 prompts: &from.data.file(PROMPTS),
                 form: self.form(),
                 reward,
@@ -97,20 +105,46 @@ impl Stages<'_> {
         })
     }
 
-    /// The log-ratio of the fine-tuned policy and its reference, paid token by token.
+    /// The fine-tuned policy as an adapter on the initial one, if that is how it was made.
+    fn stacked(&self, from: &Ingredients<'_>) -> Result<Option<CausalLm>, Error> {
+        let shares = |lora: &LoraConfig| lora.modules_to_save.is_empty();
+        if !self.config.sft.0.lora.as_ref().is_some_and(shares) {
+            return Ok(None);
+        }
+        let Some(adapter) = find_adapter(from.sft.path()) else {
+            return Ok(None);
+        };
+        let initial = CausalLm::load(from.initial.path(), self.placement)?;
+        Ok(Some(initial.with_frozen_adapter(&adapter)?))
+    }
+
+    /// The log-ratio of the fine-tuned policy and its reference, paid token by token. Where the two are
+    /// `stacked`, on that memory.
     fn log_ratio_reward(
         &self,
         form: &ClosedFormConfig,
+        stacked: Option<&CausalLm>,
         from: &Ingredients<'_>,
     ) -> Result<Reward<'static>, Error> {
-        let negative = match form.references.first() {
-            None | Some(&Reference::INITIAL) => from.initial.path().to_owned(),
-            Some(&Reference::Share(share)) => from.sft.file(snapshot_dir(share)),
-            Some(Reference::Named(_)) => from.sft.file(MOVING_AVERAGE),
+        let negative = match (form.references.first(), stacked) {
+            (None | Some(&Reference::INITIAL), Some(stacked)) => stacked.clone().bare(),
+            (None | Some(&Reference::INITIAL), None) => {
+                CausalLm::load(from.initial.path(), self.placement)?
+            }
+            (Some(&Reference::Share(share)), _) => {
+                CausalLm::load(&from.sft.file(snapshot_dir(share)), self.placement)?
+            }
+            (Some(Reference::Named(_)), _) => {
+                CausalLm::load(&from.sft.file(MOVING_AVERAGE), self.placement)?
+            }
+        };
+        let positive = match stacked {
+            Some(stacked) => stacked.clone(),
+            None => CausalLm::load(from.sft.path(), self.placement)?,
         };
         Ok(Reward::LogRatio {
-            positive: Box::new(CausalLm::load(from.sft.path(), self.placement)?),
-            negative: Box::new(CausalLm::load(&negative, self.placement)?),
+            positive: Box::new(positive),
+            negative: Box::new(negative),
             clip: form.clip,
         })
     }

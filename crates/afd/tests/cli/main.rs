@@ -20,5 +20,6 @@ mod rewards;
 mod rows;
 mod run_faults;
 mod shards;
+mod stacked;
 mod templates;
 mod util;
