@@ -15,7 +15,7 @@ use serde::Deserialize;
 pub(crate) use policy::TrainedPolicy;
 pub use policy::{LogProbs, PolicyInput};
 
-use crate::{Error, summary::Judged};
+use crate::{Error, RunRecord, summary::Judged};
 
 /// What is evaluated. All files of samples and scores have the same prompts in the same order.
 #[derive(Debug, Clone, Copy)]
@@ -39,9 +39,8 @@ pub struct EvalInputs<'a> {
     pub judged: &'a [(String, PathBuf)],
     /// What to call the golden reward.
     pub golden_name: &'a str,
-    /// Names of the run's stages up to this one, in their order, and where each was computed, as in
-    /// [`afd_stage::Artifact::environment`]. For the report only, which is all that may hold it.
-    pub environments: &'a [(String, Option<String>)],
+    /// What the run was, for the report only.
+    pub record: &'a RunRecord,
 }
 
 /// The name of the ranker that is the log-ratio of the two policies.

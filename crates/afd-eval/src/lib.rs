@@ -24,6 +24,7 @@ mod findings;
 mod golden;
 mod inputs;
 mod numbers;
+mod record;
 mod report;
 #[cfg(test)]
 mod sample_summary;
@@ -36,6 +37,7 @@ pub use config::EvalConfig;
 pub use error::Error;
 pub use golden::GoldenRow;
 pub use inputs::{CLOSED_FORM, EvalInputs, LogProbs, PolicyInput, RewardSummary};
+pub use record::{PolicyCost, RunRecord, StageRecord};
 pub use stage::run;
 pub use summary::{
     Comparison, Demonstrator, Judged, KlKind, Policy, PolicyRow, RankerKind, RankerSummary,

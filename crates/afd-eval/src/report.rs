@@ -8,11 +8,19 @@ mod contest;
 mod figures;
 mod html;
 mod markdown;
+mod run;
 mod trained;
 
 use browser::Browser;
+pub(crate) use run::LOGGED;
 
-use crate::{EvalConfig, golden::GoldenRow, inputs::Data, summary::Summary};
+use crate::{
+    EvalConfig,
+    golden::GoldenRow,
+    inputs::Data,
+    record::{Logged, RunRecord},
+    summary::Summary,
+};
 
 /// A piece of the report.
 pub(crate) enum Block {
@@ -30,6 +38,11 @@ pub(crate) enum Block {
         caption: String,
     },
     Dialogue(Dialogue),
+    /// A text as it is, of which the title is seen first.
+    Code {
+        title: String,
+        text: String,
+    },
     /// Answers to look through; HTML only.
     Browser(Browser),
 }
@@ -86,9 +99,10 @@ pub(crate) fn render(
     data: &Data,
     golden: &[GoldenRow],
     config: &EvalConfig,
-    environments: &[(String, Option<String>)],
+    record: &RunRecord,
+    logged: &[(String, Logged)],
 ) -> (String, String) {
-    let blocks = content::blocks(summary, data, golden, config, environments);
+    let blocks = content::blocks(summary, data, golden, config, record, logged);
     (
         markdown::render(TITLE, &blocks),
         html::render(TITLE, &blocks, config.blur_answers),

@@ -5,7 +5,9 @@ use std::path::Path;
 use afd_model::Scorer;
 use afd_stage::StageContext;
 
-use crate::{Error, EvalConfig, EvalInputs, Summary, evaluate::evaluate, golden, inputs, report};
+use crate::{
+    Error, EvalConfig, EvalInputs, Summary, evaluate::evaluate, golden, inputs, record, report,
+};
 
 /// Evaluates policies and rankers by `golden`, and leaves `golden.jsonl` (golden rewards of all
 /// answers), `summary.json` (a [`Summary`]), `report.md` and `report.html` in the stage's
@@ -36,7 +38,8 @@ pub fn run(
     }
     let rows = golden::score(&data, golden, inputs.golden_name, ctx)?;
     let summary = evaluate(config, &data, &rows, inputs.golden_name, ctx.seed());
-    let (markdown, html) = report::render(&summary, &data, &rows, config, inputs.environments);
+    let logged = record::logged(inputs.record, &report::LOGGED.map(|(name, _)| name))?;
+    let (markdown, html) = report::render(&summary, &data, &rows, config, inputs.record, &logged);
     ctx.write("summary.json", &json(&summary, ctx.dir())?)?;
     ctx.write("report.md", markdown.as_bytes())?;
     ctx.write("report.html", html.as_bytes())?;

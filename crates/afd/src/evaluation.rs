@@ -2,15 +2,16 @@
 
 use std::{env, path::PathBuf};
 
-use afd_eval::{EvalInputs, PolicyInput};
+use afd_eval::{EvalInputs, PolicyCost, PolicyInput, RunRecord, StageRecord};
 use afd_judge::{JudgeConfig, JudgeInputs, RewardServer, cache_file};
 use afd_model::Scorer;
 use afd_policy::sample;
 use afd_reward::{RewardModel, score};
-use afd_stage::{Artifact, source_artifact};
+use afd_stage::{Artifact, Manifest, StageContext, source_artifact};
 
 use crate::{
     config::Config,
+    costs,
     error::Error,
     policies::Made,
     rows,
@@ -149,8 +150,7 @@ impl Stages<'_> {
             .map(|server| &server.url);
         let key = (&config.eval, name, scoring, rankers, asked);
         self.steps.stage(self.run, "eval", &key, &inputs, |ctx| {
-            let mut environments = self.steps.environments();
-            environments.push(("eval".to_owned(), ctx.environment().map(str::to_owned)));
+            let record = self.run_record(ctx)?;
             let inputs = EvalInputs {
                 test: &of.data.file("test.jsonl"),
                 init_samples: &of.init.file(sample::SAMPLES),
@@ -160,7 +160,7 @@ impl Stages<'_> {
                 reward_summaries: &files(of.diagnostics, "summary.json"),
                 judged: &files(judged, "summary.json"),
                 golden_name: name,
-                environments: &environments,
+                record: &record,
             };
             let server = config.golden.golden_server.as_ref();
             let scorer: Box<dyn Scorer> = match (&golden, server) {
@@ -177,5 +177,46 @@ impl Stages<'_> {
             Ok::<(), Error>(afd_eval::run(&config.eval, &inputs, scorer.as_ref(), ctx)?)
         })?;
         Ok(())
+    }
+
+    /// What the run was, up to the stage that is in work.
+    fn run_record(&self, ctx: &StageContext) -> Result<RunRecord, Error> {
+        let (mut manifests, mut stages) = (Vec::new(), Vec::new());
+        for artifact in self.steps.finished() {
+            let manifest = Manifest::read(artifact.path())?;
+            let metrics = artifact.file("metrics.jsonl");
+            stages.push(StageRecord {
+                name: artifact.name().to_owned(),
+                environment: artifact.environment().map(str::to_owned),
+                cost: Some(manifest.cost),
+                metrics: metrics.is_file().then_some(metrics),
+            });
+            manifests.push(manifest);
+        }
+        stages.push(StageRecord {
+            name: "eval".to_owned(),
+            environment: ctx.environment().map(str::to_owned),
+            ..StageRecord::default()
+        });
+        let cost = |policy: &String| {
+            let (tokens, seconds) = costs::of_policy(policy, &manifests);
+            PolicyCost {
+                policy: policy.clone(),
+                tokens,
+                seconds,
+            }
+        };
+        Ok(RunRecord {
+            policies: self
+                .config
+                .policies
+                .iter()
+                .map(|policy| cost(&policy.name))
+                .collect(),
+            stages,
+            command: "afd pipeline --config config.toml".to_owned(),
+            config: self.config.resolved.clone(),
+            about: afd_stage::fs::read_to_string(&self.run.path().join("run.json"))?,
+        })
     }
 }

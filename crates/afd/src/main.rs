@@ -7,6 +7,7 @@ mod args;
 mod card;
 mod commands;
 mod config;
+mod costs;
 mod error;
 mod evaluation;
 mod faults;

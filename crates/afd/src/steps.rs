@@ -57,7 +57,7 @@ pub(crate) fn names(config: &Config) -> Vec<String> {
 pub(crate) struct Steps {
     until: Option<String>,
     reached: Cell<bool>,
-    environments: RefCell<Vec<(String, Option<String>)>>,
+    finished: RefCell<Vec<Artifact>>,
     config: Config,
 }
 
@@ -81,7 +81,7 @@ impl Steps {
         Self {
             until: until.map(str::to_owned),
             reached: Cell::new(false),
-            environments: RefCell::default(),
+            finished: RefCell::default(),
             config: config.clone(),
         }
     }
@@ -104,9 +104,9 @@ impl Steps {
         }
     }
 
-    /// The stages behind, in their order, and where each was computed.
-    pub(crate) fn environments(&self) -> Vec<(String, Option<String>)> {
-        self.environments.borrow().clone()
+    /// The stages behind, in their order.
+    pub(crate) fn finished(&self) -> Vec<Artifact> {
+        self.finished.borrow().clone()
     }
 
     /// Says that the stage `name` is next: whether it is one of those to stop at.
@@ -170,9 +170,7 @@ impl Steps {
         match faults::watch(|| run.stage(name, FORMAT, config, inputs, body)) {
             Ok(result) => {
                 let artifact = result?;
-                let environment = artifact.environment().map(str::to_owned);
-                let stage = (name.to_owned(), environment);
-                self.environments.borrow_mut().push(stage);
+                self.finished.borrow_mut().push(artifact.clone());
                 Ok(artifact)
             }
             Err(fault) => Err(Stopped::Failed(fault.error(task, lower))),

@@ -4,7 +4,7 @@ use afd_stats::CONFIDENCE;
 
 use super::{
     Answer, Block, Cell, Content, Dialogue, Table, Tone, behaviour, browser::browser, contest,
-    figures, trained,
+    figures, run, trained,
 };
 use crate::{
     CLOSED_FORM, EvalConfig,
@@ -13,6 +13,7 @@ use crate::{
     golden::GoldenRow,
     inputs::{Data, Ranker},
     numbers::{Numbers, fixed, half, list},
+    record::{Logged, RunRecord},
     summary::{KlKind, Policy, PolicyRow, RankerKind, RankerSummary, Summary},
     table::{kl_from_sft, percent},
     warnings::is_suspicious,
@@ -23,7 +24,8 @@ pub(crate) fn blocks(
     data: &Data,
     golden: &[GoldenRow],
     config: &EvalConfig,
-    environments: &[(String, Option<String>)],
+    record: &RunRecord,
+    logged: &[(String, Logged)],
 ) -> Vec<Block> {
     let numbers = Numbers::of(summary);
     let findings = findings(summary);
@@ -82,8 +84,7 @@ pub(crate) fn blocks(
     blocks.push(Block::Heading("How to read this".to_owned()));
     blocks.push(Block::List(glossary(summary)));
 
-    blocks.push(Block::Heading("Where it was computed".to_owned()));
-    blocks.push(Block::Table(places(environments)));
+    blocks.extend(run::blocks(summary, record, logged, numbers));
     blocks
 }
 
@@ -346,33 +347,6 @@ fn glossary(summary: &Summary) -> Vec<String> {
         items.push(format!("Rankers without training: {}.", list(&trivial)));
     }
     items
-}
-
-/// A row for each environment, in the order of the first stages.
-fn places(environments: &[(String, Option<String>)]) -> Table {
-    let mut places: Vec<(&Option<String>, String)> = Vec::new();
-    for (stage, environment) in environments {
-        match places.iter_mut().find(|(place, _)| *place == environment) {
-            Some((_, stages)) => *stages += &format!(", {stage}"),
-            None => places.push((environment, stage.clone())),
-        }
-    }
-    let row = |(place, stages): &(&Option<String>, String)| {
-        vec![
-            plain(place.as_deref().unwrap_or("not recorded")),
-            plain(stages),
-        ]
-    };
-    Table {
-        content: Content::Words,
-        header: ["device, driver, precision", "stages"]
-            .map(str::to_owned)
-            .to_vec(),
-        rows: places.iter().map(row).collect(),
-        note: "The setting of the run that computed the stage; a later run that skips it changes \
-               nothing. Stages without a model, such as `data` and `pairs`, use no device."
-            .to_owned(),
-    }
 }
 
 pub(super) fn plain(text: &str) -> Cell {

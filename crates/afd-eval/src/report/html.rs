@@ -28,6 +28,11 @@ pub(super) fn render(title: &str, blocks: &[Block], is_blurred: bool) -> String 
             ),
             Block::Browser(browser) => browser.html(),
             Block::Dialogue(dialogue) => dialogue_html(dialogue),
+            Block::Code { title, text } => format!(
+                "<details class=\"code\"><summary>{}</summary>\n<pre>{}</pre></details>\n",
+                escape(title),
+                escape(text)
+            ),
         };
     }
     let class = if is_blurred { " class=\"blurred\"" } else { "" };
@@ -195,6 +200,10 @@ mod tests {
                 note: evil.to_owned(),
             }),
             Block::Browser(hostile(evil)),
+            Block::Code {
+                title: evil.to_owned(),
+                text: evil.to_owned(),
+            },
             Block::Dialogue(Dialogue {
                 title: evil.to_owned(),
                 prompt: evil.to_owned(),
@@ -213,7 +222,7 @@ mod tests {
             "{page}"
         );
         let safe = "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;&#39;\u{fffd}[0m";
-        assert_eq!(page.matches(safe).count(), 17, "{page}");
+        assert_eq!(page.matches(safe).count(), 19, "{page}");
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub(super) fn render(title: &str, blocks: &[Block]) -> String {
                 text += &format!("_In report.html: {}_\n", escape(&browser.caption()));
             }
             Block::Dialogue(dialogue) => text += &dialogue_text(dialogue),
+            Block::Code { title, text: code } => {
+                text += &format!("{}:\n\n{}", escape(title), fenced(code));
+            }
         }
     }
     text

@@ -1,7 +1,6 @@
 //! `afd costs`: what a run took, stage by stage, and what its policies gained for it.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -9,7 +8,7 @@ use std::{
 use afd_stage::Manifest;
 
 use super::print;
-use crate::error::Error;
+use crate::{costs, error::Error};
 
 pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
     let mut manifests = Vec::new();
@@ -67,16 +66,7 @@ fn gains(run_dir: &Path, manifests: &[Manifest]) -> Result<String, Error> {
     let mut text = String::new();
     for row in summary.trained() {
         let name = row.name.as_deref().unwrap_or_default();
-        let mut stages = BTreeSet::new();
-        behind(&format!("policy/{name}"), manifests, &mut stages);
-        let (mut tokens, mut seconds) = (0, 0.0);
-        for manifest in manifests
-            .iter()
-            .filter(|manifest| stages.contains(&manifest.stage))
-        {
-            tokens += manifest.cost.tokens;
-            seconds += manifest.cost.seconds;
-        }
+        let (tokens, seconds) = costs::of_policy(name, manifests);
         let gain = row.delta_vs_sft;
         let each = match tokens {
             0 => "-".to_owned(),
@@ -91,19 +81,6 @@ fn gains(run_dir: &Path, manifests: &[Manifest]) -> Result<String, Error> {
         "\n{:<32} {:>12} {:>11} {:>8} {:>12}\n{text}",
         "policy", "tokens", "time", "gain", "per million"
     ))
-}
-
-/// The stages that make a policy, and those of the policies it goes on from. What others use too, rewards and
-/// stored answers, is nobody's own.
-fn behind(stage: &str, manifests: &[Manifest], stages: &mut BTreeSet<String>) {
-    let own = stage.starts_with("policy/") || stage.starts_with("rounds/");
-    if !own || !stages.insert(stage.to_owned()) {
-        return;
-    }
-    let found = manifests.iter().find(|manifest| manifest.stage == stage);
-    for input in found.into_iter().flat_map(|manifest| &manifest.inputs) {
-        behind(&input.name, manifests, stages);
-    }
 }
 
 /// The manifests of all finished stages below a directory.

@@ -4,7 +4,7 @@ use super::*;
 use crate::{PolicyRow, Summary, terminal_table};
 
 /// The files with a policy that answers each prompt twice.
-fn with_policy() -> Files {
+pub(super) fn with_policy() -> Files {
     let policy = Trained {
         name: "rloo",
         samples: samples(&[
