@@ -6,6 +6,7 @@ mod contest;
 mod distinct;
 mod length;
 mod own;
+mod self_bleu;
 mod trivial;
 
 use afd_data::records::Sample;
@@ -258,6 +259,7 @@ impl Evaluation<'_> {
             entropy_nats: None,
             distinct_1: None,
             distinct_2: None,
+            self_bleu: None,
             refusals: None,
             repetition: None,
             coverage: None,

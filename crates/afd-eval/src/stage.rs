@@ -36,9 +36,9 @@ pub fn run(
             samples,
         });
     }
+    let logged = record::logged(inputs.record, &report::LOGGED.map(|(name, _)| name))?;
     let rows = golden::score(&data, golden, inputs.golden_name, ctx)?;
     let summary = evaluate(config, &data, &rows, inputs.golden_name, ctx.seed());
-    let logged = record::logged(inputs.record, &report::LOGGED.map(|(name, _)| name))?;
     let (markdown, html) = report::render(&summary, &data, &rows, config, inputs.record, &logged);
     ctx.write("summary.json", &json(&summary, ctx.dir())?)?;
     ctx.write("report.md", markdown.as_bytes())?;

@@ -286,6 +286,10 @@ pub struct PolicyRow {
     /// The same of pairs of neighbouring words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distinct_2: Option<f64>,
+    /// BLEU-4 of these answers with the others to their prompt as references, as a mean: how alike they are. `None`
+    /// where there is one answer to a prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_bleu: Option<f64>,
     /// Share of these answers with a stock phrase of refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusals: Option<f64>,

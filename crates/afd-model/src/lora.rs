@@ -409,6 +409,7 @@ fn uniform(seed: u64, name: &str, count: usize, bound: f64) -> Vec<f32> {
 /// first, and so are those that were frozen.
 pub(crate) fn detach(decoder: &mut Decoder, merge: bool) {
     for linear in decoder.linears_mut() {
+        linear.adapter.on = AdaptersOn::All;
         if !linear.is_adapted() {
             continue;
         }

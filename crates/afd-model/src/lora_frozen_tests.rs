@@ -124,6 +124,35 @@ fn merged_and_written_it_is_the_whole() {
 }
 
 #[test]
+fn a_policy_learned_on_top_is_written_on_the_merged_model() {
+    for name in FAMILIES {
+        let initial = below(name);
+        let [tuned, trained] = [0; 2].map(|_| tempfile::tempdir().unwrap());
+        let merged = initial.clone().with_adapter(&adapter(name)).unwrap();
+        merged.save(tuned.path(), SaveOptions::default()).unwrap();
+        let stacked = initial.with_frozen_adapter(&adapter(name)).unwrap();
+        let policy = disturbed(stacked.with_lora(&all_linear(), "sft", 1).unwrap());
+        let expected = logits(&policy);
+        policy
+            .save_trained(tuned.path(), SaveOptions::default(), trained.path())
+            .unwrap();
+        let read = CausalLm::load(trained.path(), &test_device().into()).unwrap();
+        let what = format!("{name}, learned on top and written");
+        assert_close(&what, &logits(&read), &expected);
+    }
+}
+
+#[test]
+fn what_was_left_out_is_in_again_once_it_is_taken_off() {
+    let stacked = below("qwen3")
+        .with_frozen_adapter(&adapter("qwen3"))
+        .unwrap();
+    let bare = stacked.clone().bare();
+    assert_ne!(logits(&bare), logits(&stacked));
+    assert_eq!(logits(&bare.unload()), logits(&stacked));
+}
+
+#[test]
 fn what_cannot_be_stacked_is_refused() {
     let refused = |result: Result<CausalLm, crate::Error>| result.unwrap_err().to_string();
     let stacked = below("qwen3")

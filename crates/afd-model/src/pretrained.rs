@@ -37,7 +37,8 @@ pub trait Pretrained: Module {
     }
 
     /// Writes `config.json` and the weights into `dir`, in one file or in several with an index,
-    /// and for a language model `generation_config.json`. Adapters are merged.
+    /// and for a language model `generation_config.json`. Adapters are merged, also those that are left out
+    /// by [`without_adapters`](Self::without_adapters) or [`bare`](Self::bare).
     ///
     /// # Errors
     /// When `dir` cannot be written; no half-written file is left.

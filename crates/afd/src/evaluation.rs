@@ -214,7 +214,7 @@ impl Stages<'_> {
                 .map(|policy| cost(&policy.name))
                 .collect(),
             stages,
-            command: "afd pipeline --config config.toml".to_owned(),
+            command: "afd pipeline --config config.toml --run-dir again".to_owned(),
             config: self.config.resolved.clone(),
             about: afd_stage::fs::read_to_string(&self.run.path().join("run.json"))?,
         })

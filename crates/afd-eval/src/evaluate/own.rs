@@ -3,7 +3,9 @@
 use afd_data::records::Sample;
 use afd_stats::{mean, six_digits, spearman_within, standard_error, win_rates};
 
-use super::{Evaluation, behaviour::behaviour, cut, distinct::distinct_n, lengths};
+use super::{
+    Evaluation, behaviour::behaviour, cut, distinct::distinct_n, lengths, self_bleu::self_bleu,
+};
 use crate::{
     CLOSED_FORM,
     golden::GoldenRow,
@@ -100,6 +102,7 @@ impl Evaluation<'_> {
             win_rate_vs_sft: six_digits(mean(&wins)),
             distinct_1: distinct(1),
             distinct_2: distinct(2),
+            self_bleu: self_bleu(samples, self.distinct_answers),
             refusals: Some(found.refusals),
             repetition: Some(found.repetition),
             coverage: found.coverage,

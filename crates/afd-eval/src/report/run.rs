@@ -31,7 +31,16 @@ pub(super) fn blocks(
     let mut blocks = Vec::new();
     if !logged.is_empty() {
         blocks.push(Block::Heading("Training".to_owned()));
-        blocks.extend(logged.iter().map(|(stage, figures)| curve(stage, figures)));
+        for (stage, figures) in logged {
+            // Losses are of one scale, and nothing else is.
+            let (losses, others): (Vec<_>, Vec<_>) = figures
+                .iter()
+                .partition(|(name, _)| name.ends_with("/loss"));
+            let others = others.into_iter().map(|figure| vec![figure]);
+            let groups = std::iter::once(losses).chain(others);
+            let groups = groups.filter(|group| !group.is_empty());
+            blocks.extend(groups.map(|group| curve(stage, &group)));
+        }
     }
     if record.stages.iter().any(|stage| stage.cost.is_some()) {
         blocks.push(Block::Heading("What it took".to_owned()));
@@ -45,8 +54,10 @@ pub(super) fn blocks(
     if !record.config.is_empty() {
         blocks.push(Block::Heading("How to make it again".to_owned()));
         blocks.push(Block::Paragraph(format!(
-            "Save the configuration below as `config.toml`, with its paths as they are on your machine, and \
-             run `{}`. The same seed on the same kind of device gives the same figures.",
+            "Save the configuration below as `config.toml`, with its paths as they are on your machine, what \
+             stands above it as `again/run.json`, which pins models that have a name, and run `{}`. The same \
+             seed on the same kind of device gives the same figures. Both are as they were when this report \
+             was written.",
             record.command
         )));
         let code = |title: &str, text: &str| Block::Code {
@@ -59,11 +70,21 @@ pub(super) fn blocks(
     blocks
 }
 
+/// A figure's name and its values by step.
+type Figure = (String, Vec<(f64, f64)>);
+
+/// At most [`POINTS`] of them, the last among them.
+fn few(values: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let every = values.len().div_ceil(POINTS).max(1);
+    let mut few: Vec<(f64, f64)> = values.iter().rev().step_by(every).copied().collect();
+    few.reverse();
+    few
+}
+
 /// What a stage logged, over its steps.
-fn curve(stage: &str, figures: &Logged) -> Block {
-    let series = |(name, values): &(String, Vec<(f64, f64)>)| {
+fn curve(stage: &str, figures: &[&Figure]) -> Block {
+    let series = |(name, values): &&Figure| {
         let colour = LOGGED.iter().find(|(known, _)| known == name);
-        let every = values.len().div_ceil(POINTS);
         let point = |(step, value): &(f64, f64)| Point {
             x: *step,
             y: *value,
@@ -78,14 +99,7 @@ fn curve(stage: &str, figures: &Logged) -> Block {
                 mark: Mark::None,
                 dash: "",
             },
-            // The last one counted, whatever the distance.
-            points: values
-                .iter()
-                .rev()
-                .step_by(every)
-                .map(point)
-                .rev()
-                .collect(),
+            points: few(values).iter().map(point).collect(),
             filled: false,
         }
     };
@@ -292,15 +306,11 @@ mod tests {
 
     #[test]
     fn a_long_training_is_drawn_with_few_points_and_its_last() {
-        let values: Vec<(f64, f64)> = (1..=1000).map(|step| (f64::from(step), 0.5)).collect();
-        let block = curve("sft", &vec![("train/loss".to_owned(), values)]);
-        let Block::Figure { svg, .. } = block else {
-            panic!("a curve is a figure");
-        };
-        let path = svg.split("class=\"series").nth(1).unwrap();
-        let path = path.split(" d=\"M").nth(1).unwrap();
-        let path = path.split('"').next().unwrap();
-        // Every ninth, counted from the last: 1000, 991, … 1.
-        assert_eq!(path.split('L').count(), 112, "{path}");
+        let values: Vec<(f64, f64)> = (1..=1001).map(|step| (f64::from(step), 0.5)).collect();
+        let few = few(&values);
+        // Every ninth, counted from the last.
+        assert_eq!((few.len(), few[0].0, few[111].0), (112, 2.0, 1001.0));
+        assert_eq!(super::few(&values[..7]), values[..7]);
+        assert_eq!(super::few(&[]), []);
     }
 }

@@ -291,6 +291,8 @@ fn summary(
         "policy_of_step": policy_of_step,
         "warnings": state.warnings,
         "beta": state.beta,
+        // Whether initial policy, start and what was learned were one base with adapters.
+        "shared_base": learner.inputs.stacked.is_some(),
         // Of the policy that a guard stopped, where one did: not of the one that is kept.
         "last_batch": {
             "kl": account.kl,

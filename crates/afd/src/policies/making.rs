@@ -71,9 +71,9 @@ impl Stages<'_> {
                 paid.reward.map(load).transpose()?,
                 paid.held_out.map(load).transpose()?,
             );
-            let stacked = match rl.lora.is_some() && start.name() == from.sft.name() {
-                true => self.stacked(from)?,
-                false => None,
+            let stacked = match &rl.lora {
+                Some(lora) if start.name() == from.sft.name() => self.stacked(lora, from)?,
+                _ => None,
             };
             let reward = match (&scorer, form) {
                 (Some(scorer), _) => Reward::Answers(scorer),
@@ -105,10 +105,15 @@ impl Stages<'_> {
         })
     }
 
-    /// The fine-tuned policy as an adapter on the initial one, if that is how it was made.
-    fn stacked(&self, from: &Ingredients<'_>) -> Result<Option<CausalLm>, Error> {
+    /// The fine-tuned policy as an adapter on the initial one, if that is how it was made, and `lora` leaves it
+    /// one: a module that is trained in full would be written without it.
+    fn stacked(
+        &self,
+        lora: &LoraConfig,
+        from: &Ingredients<'_>,
+    ) -> Result<Option<CausalLm>, Error> {
         let shares = |lora: &LoraConfig| lora.modules_to_save.is_empty();
-        if !self.config.sft.0.lora.as_ref().is_some_and(shares) {
+        if !shares(lora) || !self.config.sft.0.lora.as_ref().is_some_and(shares) {
             return Ok(None);
         }
         let Some(adapter) = find_adapter(from.sft.path()) else {

@@ -28,12 +28,17 @@ method = "rl"
 method = "rl"
 reference = "initial"
 {lora}
+[policies.whole]
+method = "rl"
+{}
 [policies.dense]
 method = "rl"
 reward = "closed-form"
 advantage = "reward_to_go"
 {lora}
-"#
+"#,
+        // A module of the policy's that is trained in full leaves no base to share.
+        lora.replace(" }", ", modules_to_save = [\"down_proj\"] }")
     )
 }
 
@@ -50,9 +55,16 @@ fn policies_on_one_base_begin_where_those_with_their_own_weights_do() {
     for run in [&stacked, &apart] {
         run.pipeline(&[]).succeeds();
     }
+    let shares = |run: &Run, policy: &str| -> Value {
+        let path = run.file(&format!("policy/{policy}/summary.json"));
+        let summary: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        summary["shared_base"].clone()
+    };
     assert_eq!(first(&stacked, "near")["objective/kl"], 0.0);
     assert_ne!(first(&stacked, "far")["objective/kl"], 0.0);
     for policy in ["near", "far", "dense"] {
+        assert_eq!(shares(&stacked, policy), true, "{policy}");
+        assert_eq!(shares(&apart, policy), false, "{policy}");
         let (stacked, apart) = (first(&stacked, policy), first(&apart, policy));
         // Drawn with the same seeds from the same policy, and read by the same ones.
         for figure in ["objective/kl", "objective/scores", "objective/entropy"] {
@@ -60,6 +72,7 @@ fn policies_on_one_base_begin_where_those_with_their_own_weights_do() {
             assert!((a - b).abs() < 1e-3, "{policy}, {figure}: {a} for {b}");
         }
     }
+    assert_eq!(shares(&stacked, "whole"), false);
     // What was learned lies beside the whole, as an adapter on the fine-tuned policy.
     let dir = stacked.file("policy/near");
     let text = fs::read_to_string(dir.join("adapter/adapter_config.json")).unwrap();

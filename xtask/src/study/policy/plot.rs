@@ -7,13 +7,13 @@ use super::cases::INIT_SFT;
 use super::curves::{self, Curve};
 use super::results::{Results, Row};
 
-const WIDTH: f64 = 890.0;
+const WIDTH: f64 = 920.0;
 const HEIGHT: f64 = 520.0;
 const LEFT: f64 = 64.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 56.0;
 /// What is left for the key.
-const KEY: f64 = 270.0;
+const KEY: f64 = 300.0;
 /// From one entry of it to the next.
 const STEP: f64 = 19.0;
 
