@@ -1,6 +1,6 @@
 //! How long the stage takes on many answers, and how much memory: 1,000 prompts, 64 answers each, six rewards.
 //!
-//! `cargo bench -p afd-eval`; other sizes by `AFD_PROMPTS`, `AFD_SAMPLES` and `AFD_RANKERS`.
+//! `cargo bench -p afd-eval --bench evaluate`; other sizes by `AFD_PROMPTS`, `AFD_SAMPLES` and `AFD_RANKERS`.
 
 #![allow(clippy::print_stdout, reason = "what a benchmark is for")]
 

@@ -46,8 +46,11 @@ pub struct PolicyCost {
     pub seconds: f64,
 }
 
-/// What a stage logged: by the figure's name, its values by step.
-pub(crate) type Logged = Vec<(String, Vec<(f64, f64)>)>;
+/// A logged figure: its name, and its values by step.
+pub(crate) type Curve = (String, Vec<(f64, f64)>);
+
+/// What a stage logged.
+pub(crate) type Logged = Vec<Curve>;
 
 /// Reads the figures called `names` from what stages logged; those without any are left out.
 ///

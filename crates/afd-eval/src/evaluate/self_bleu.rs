@@ -126,7 +126,8 @@ fn most<'a>(counts: &[HashMap<&'a [&'a str], usize>]) -> HashMap<&'a [&'a str], 
 mod tests {
     use super::*;
 
-    /// By NLTK 3.10.4, `sentence_bleu` with `SmoothingFunction().method1`, each answer against the others.
+    /// By NLTK 3.10.4, words split at spaces:
+    /// `sentence_bleu(others, answer, smoothing_function=SmoothingFunction().method1)`.
     #[test]
     fn figures_are_those_of_nltk() {
         let cases: [(&[&str], [f64; 3]); 3] = [

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     numbers::{Numbers, fixed},
-    record::{Logged, RunRecord},
+    record::{Curve, Logged, RunRecord},
     summary::Summary,
 };
 
@@ -70,9 +70,6 @@ pub(super) fn blocks(
     blocks
 }
 
-/// A figure's name and its values by step.
-type Figure = (String, Vec<(f64, f64)>);
-
 /// At most [`POINTS`] of them, the last among them.
 fn few(values: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let every = values.len().div_ceil(POINTS).max(1);
@@ -82,8 +79,8 @@ fn few(values: &[(f64, f64)]) -> Vec<(f64, f64)> {
 }
 
 /// What a stage logged, over its steps.
-fn curve(stage: &str, figures: &[&Figure]) -> Block {
-    let series = |(name, values): &&Figure| {
+fn curve(stage: &str, figures: &[&Curve]) -> Block {
+    let series = |(name, values): &&Curve| {
         let colour = LOGGED.iter().find(|(known, _)| known == name);
         let point = |(step, value): &(f64, f64)| Point {
             x: *step,

@@ -242,8 +242,6 @@ fn flatten(prefix: &str, value: Value, leaves: &mut Vec<(String, Value)>) {
     }
 }
 
-/// Puts `value` under a dotted key; a plain value in the way gives place to a table. An empty
-/// table, such as a section without keys, takes nothing away.
 /// Removes a dotted key whose value is `false`.
 fn remove(table: &mut Table, key: &str) {
     match key.split_once('.') {
@@ -267,6 +265,8 @@ fn at<'t>(table: &'t Table, key: &str) -> Option<&'t Value> {
     }
 }
 
+/// Puts `value` under a dotted key; a plain value in the way gives place to a table. An empty
+/// table, such as a section without keys, takes nothing away.
 fn insert(table: &mut Table, key: &str, value: Value) {
     match key.split_once('.') {
         None if value.is_table() && table.get(key).is_some_and(Value::is_table) => {}
