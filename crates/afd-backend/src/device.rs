@@ -128,7 +128,7 @@ pub fn workers(device: &Device) -> usize {
     unreachable_patterns,
     reason = "Flex may be the only backend of this build"
 )]
-fn is_flex(device: &Device) -> bool {
+pub(crate) fn is_flex(device: &Device) -> bool {
     match device.clone().without_autodiff().as_dispatch() {
         #[cfg(feature = "flex")]
         burn::backend::DispatchDevice::Flex(_) => true,

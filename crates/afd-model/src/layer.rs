@@ -1,6 +1,6 @@
 //! One layer of the decoder: attention, the feed-forward block and the norms around them.
 
-use afd_backend::ops::{Mask, ScoreOptions, attention, rotate};
+use afd_backend::ops::{Mask, ScoreOptions, attention, rotate, swiglu};
 use burn::{Tensor, module::Module, tensor::FloatDType};
 
 use crate::{
@@ -244,6 +244,7 @@ impl Mlp {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let up = self.up_proj.forward(x.clone());
         let inner = match &self.gate_proj {
+            Some(gate) if self.activation == Activation::Silu => swiglu(gate.forward(x), up),
             Some(gate) => self.activation.of(gate.forward(x)) * up,
             None => self.activation.of(up),
         };

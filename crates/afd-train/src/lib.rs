@@ -10,6 +10,7 @@
 //! - [`Stepper`]: one step at a time, for loops whose examples come up on the way.
 //! - [`schedule::learning_rate`]: the rate at a step.
 
+mod adamw;
 mod average;
 mod checkpoint;
 mod config;

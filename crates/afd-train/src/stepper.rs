@@ -4,11 +4,13 @@ use std::path::Path;
 
 use burn::{
     module::{Module, ParamGroup},
-    optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer},
+    optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{BoxError, Error, Objective, Sums, TrainConfig, checkpoint, gradients};
+use crate::{
+    BoxError, Error, Objective, Sums, TrainConfig, adamw::FusedAdamW, checkpoint, gradients,
+};
 
 /// A model in training, one optimiser step at a time.
 ///
@@ -162,17 +164,10 @@ impl<M: Module> Stepper<M> {
 }
 
 fn optimizer<M: Module>(model: &M, config: &TrainConfig) -> ModuleOptimizer {
-    let adamw = |weight_decay: f64| {
-        AdamWConfig::new()
-            .with_beta_1(config.adam_beta1 as f32)
-            .with_beta_2(config.adam_beta2 as f32)
-            .with_epsilon(config.adam_epsilon as f32)
-            .with_weight_decay(weight_decay as f32)
-            .build()
-    };
-    ModuleOptimizer::from(adamw(config.weight_decay)).with_group(
-        ParamGroup::from_ids(gradients::undecayed(model)),
-        adamw(0.0),
+    let undecayed = ParamGroup::from_ids(gradients::undecayed(model));
+    ModuleOptimizer::from(FusedAdamW::new(config, config.weight_decay)).with_group(
+        undecayed,
+        FusedAdamW::new(config, 0.0),
         None,
     )
 }

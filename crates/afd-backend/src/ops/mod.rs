@@ -1,17 +1,40 @@
 //! The operations a decoder spends its time in.
 //!
-//! Each is a plain composition of Burn's tensor operations, differentiable on any
-//! device. Shapes use `B` sequences, `T` tokens, `H` heads, `K` key/value heads,
+//! Each has a backward pass of its own, which keeps what it needs and no more. Its file says what
+//! is computed; below it, `composed` does that by Burn's operations on any device, and a file named
+//! after a backend by kernels. Shapes use `B` sequences, `T` tokens, `H` heads, `K` key/value heads,
 //! `d` width of a head, `D` width, `V` vocabulary.
 
+mod adamw;
 mod attention;
+#[cfg(feature = "flex")]
+mod flex;
 mod log_probs;
 mod norm;
 mod rotary;
 mod softcap;
+mod swiglu;
 
+pub use adamw::{AdamW, Moving};
 pub use attention::{Mask, ScoreOptions, attention, causal_mask, padding_mask};
 pub use log_probs::token_log_probs;
 pub use norm::{layer_norm, rms_norm};
 pub use rotary::{RotaryTable, frequencies, rotate};
 pub use softcap::cap;
+pub use swiglu::swiglu;
+
+use burn::{
+    Tensor,
+    backend::{Backend, DispatchKindConversion, DispatchTensor, tensor::FloatTensor},
+};
+
+/// A float tensor that is known to live on `B`, because it was made of what does.
+fn primitive<B: Backend, const R: usize>(tensor: Tensor<R>) -> FloatTensor<B>
+where
+    DispatchTensor: DispatchKindConversion<B>,
+{
+    match tensor.try_into_primitive::<B>() {
+        Ok(tensor) => tensor,
+        Err(error) => panic!("what came from a device stays there: {error:?}"),
+    }
+}

@@ -5,6 +5,7 @@
 //! each of them; two of each list are drawn.
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod adamw;
 mod attention;
 mod log_probs;
 mod masks;
@@ -12,3 +13,4 @@ mod norm;
 mod recompute;
 mod reference;
 mod rotary;
+mod swiglu;

@@ -1,6 +1,10 @@
 //! Rotary position embedding in the half-split ("rotate half") layout of Hugging Face.
 
+mod turn;
+
 use burn::{Tensor, tensor::Device, tensor::Int, tensor::TensorData};
+
+pub use turn::rotate;
 
 /// Cosines and sines for positions `0..max_positions`.
 ///
@@ -63,25 +67,6 @@ pub fn frequencies(d: usize, theta: f64) -> Vec<f64> {
     assert!(d.is_multiple_of(2), "{d} numbers cannot be turned in pairs");
     let frequency = |i| theta.powf(-2.0 * f64::from(i) / d as f64);
     (0..d as u32 / 2).map(frequency).collect()
-}
-
-/// Rotates `x` `[B, T, H, w]` by the angles of its positions (`cos`, `sin` `[B or 1, T, 1, d/2]`),
-/// in the type of `x`. The first `d` numbers of each head are turned, the others stay.
-///
-/// # Panics
-/// When `d` is more than `w`.
-pub fn rotate(x: Tensor<4>, (cos, sin): (Tensor<4>, Tensor<4>)) -> Tensor<4> {
-    let (width, half) = (x.dims()[3], cos.dims()[3]);
-    let rest = (2 * half < width).then(|| x.clone().narrow(3, 2 * half, width - 2 * half));
-    // No operation where the caller has cast them, once for all layers.
-    let (cos, sin) = (cos.cast(x.dtype()), sin.cast(x.dtype()));
-    let first = x.clone().narrow(3, 0, half);
-    let second = x.narrow(3, half, half);
-    let turned = [
-        first.clone() * cos.clone() - second.clone() * sin.clone(),
-        second * cos + first * sin,
-    ];
-    Tensor::cat(turned.into_iter().chain(rest).collect(), 3)
 }
 
 #[cfg(test)]

@@ -1,79 +1,18 @@
-//! Scaled dot-product attention with grouped queries, additive masks and soft caps.
+//! What a query may see.
 
 use std::ops::RangeInclusive;
 
 use burn::{
     Tensor,
-    tensor::{Device, FloatDType, TensorData, activation::softmax},
+    tensor::{Device, TensorData},
 };
-
-use super::cap;
 
 /// What a masked score is lowered by: far below any real score, yet finite, so that a
 /// row with nothing to attend to gives numbers nobody reads instead of NaN.
-const MASKED: f32 = -1e9;
+pub(super) const MASKED: f32 = -1e9;
 
 /// An additive mask, `[B or 1, 1, Tq, Tk]`: 0 where a query may look, very low where not.
 pub type Mask = Tensor<4>;
-
-/// How the product of a query and a key becomes a score.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ScoreOptions {
-    /// What it is multiplied by; `1/√d` in most models.
-    pub scale: f64,
-    /// `c` in `c·tanh(score/c)`, which keeps scores within `±c`; before the mask is added.
-    pub softcap: Option<f64>,
-}
-
-impl ScoreOptions {
-    /// `1/√d` for heads of width `d`, and no cap.
-    pub fn of_width(d: usize) -> Self {
-        Self {
-            scale: (d as f64).sqrt().recip(),
-            softcap: None,
-        }
-    }
-}
-
-/// `softmax(cap(q·kᵀ·scale) + mask)·v`.
-///
-/// `q` is `[B, Tq, H, d]`; `k` and `v` are `[B, K, Tk, d]` with `H` a multiple of `K`
-/// (query head `h` reads key/value head `h / (H/K)`); the result is `[B, Tq, H·d]`.
-/// Without a mask every query sees every key: what decoding one token wants.
-///
-/// All three have one type, and so has the result; the mask and the softmax are f32.
-///
-/// # Panics
-/// When `H` is not a multiple of `K` or the shapes disagree.
-pub fn attention(
-    q: Tensor<4>,
-    k: Tensor<4>,
-    v: Tensor<4>,
-    mask: Option<Mask>,
-    options: ScoreOptions,
-) -> Tensor<3> {
-    let [b, tq, h, d] = q.dims();
-    let [_, kv, tk, _] = k.dims();
-    assert!(h.is_multiple_of(kv), "{h} heads over {kv} key/value heads");
-    let group = h / kv;
-    // The queries of one key/value head stand below each other, so keys are never copied per head.
-    let q = q
-        .swap_dims(1, 2)
-        .reshape([b, kv, group * tq, d])
-        .mul_scalar(options.scale);
-    let dtype = q.dtype();
-    let mut scores = q.matmul(k.swap_dims(2, 3)).cast(FloatDType::F32);
-    scores = cap(scores, options.softcap);
-    if let Some(mask) = mask {
-        scores = (scores.reshape([b, h, tq, tk]) + mask).reshape([b, kv, group * tq, tk]);
-    }
-    softmax(scores, 3)
-        .cast(dtype)
-        .matmul(v)
-        .reshape([b, h, tq, d])
-        .swap_dims(1, 2)
-        .reshape([b, tq, h * d])
-}
 
 /// The mask of `length` new tokens after `past` cached ones: `[1, 1, length, past + length]`.
 ///

@@ -1,0 +1,33 @@
+//! What kernels on Flex are made of: matrix products on slices, and loops the compiler vectorises
+//! for the processor at hand.
+
+pub(super) mod matrix;
+pub(super) mod vector;
+
+use burn::{
+    backend::flex::FlexTensor,
+    tensor::{DType, TensorData},
+};
+
+/// Whether these are numbers the kernels compute on; what is stored in 16 bits is left to Burn.
+pub(super) fn all_f32(tensors: &[&FlexTensor]) -> bool {
+    tensors.iter().all(|tensor| tensor.dtype() == DType::F32)
+}
+
+/// A tensor of these values, row after row; they are not copied.
+pub(super) fn tensor(values: Vec<f32>, shape: impl Into<burn::tensor::Shape>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+/// The values of a tensor that is known to be contiguous, because [`FlexTensor::to_contiguous`]
+/// made it.
+pub(super) fn values(tensor: &FlexTensor) -> &[f32] {
+    let start = tensor.layout().start_offset();
+    &tensor.storage::<f32>()[start..start + tensor.layout().num_elements()]
+}
+
+/// Indices of any integer type on the host.
+pub(super) fn indices(tensor: &FlexTensor) -> Vec<usize> {
+    let data = tensor.clone().into_data();
+    data.iter::<i64>().map(|index| index as usize).collect()
+}

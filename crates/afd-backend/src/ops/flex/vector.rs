@@ -1,0 +1,161 @@
+//! Loops over rows of f32, compiled for several generations of processors and chosen at run time.
+//!
+//! Each is plain Rust in a closure that [`wide`] runs; sums and maxima go by lanes, because the
+//! compiler may not reorder additions of its own.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+/// Accumulators of a sum: two registers of the widest kind.
+const LANES: usize = 32;
+
+/// Numbers below which threads cost more than they bring.
+const WORTH_THREADS: usize = 16 * 1024;
+
+/// Runs a closure with the widest registers this processor has.
+#[inline(always)]
+pub(crate) fn wide<T>(work: impl FnOnce() -> T) -> T {
+    Arch::new().dispatch(work)
+}
+
+/// `work(i, row i)` for rows of `width` numbers of `out`, several at once where there are many.
+pub(crate) fn for_rows(out: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    if width == 0 {
+        return;
+    }
+    let rows = (WORTH_THREADS / width).max(1);
+    let block = |(index, block): (usize, &mut [f32])| {
+        for (i, row) in block.chunks_mut(width).enumerate() {
+            work(index * rows + i, row);
+        }
+    };
+    match out.len() <= WORTH_THREADS {
+        true => block((0, out)),
+        false => out.par_chunks_mut(rows * width).enumerate().for_each(block),
+    }
+}
+
+/// `e^x` to 2 units in the last place for `x ≤ 88`; exactly 0 below −87, so that no denormal, which
+/// processors are slow on, comes of it.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    // 1.5·2²³: adding it rounds to a whole number, which then stands in the low bits.
+    const MAGIC: f32 = 12_582_912.0;
+    let shifted = x * std::f32::consts::LOG2_E + MAGIC;
+    let n = shifted - MAGIC;
+    // ln 2 in two parts, so that the product with `n` is exact.
+    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
+    let mut p = 1.987_569_1e-4;
+    p = p * r + 1.398_2e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 5.0e-1;
+    let e = (p * r * r + r) + 1.0;
+    let scale = shifted.to_bits().wrapping_sub(MAGIC.to_bits()) << 23;
+    let value = f32::from_bits(e.to_bits().wrapping_add(scale));
+    if x < -87.0 { 0.0 } else { value }
+}
+
+/// The largest; −∞ of none.
+#[inline(always)]
+pub(crate) fn max(x: &[f32]) -> f32 {
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = if *x > *lane { *x } else { *lane };
+        }
+    }
+    lanes
+        .iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |a, b| a.max(*b))
+}
+
+/// `Σ f(a, b)` over two slices of one length.
+#[inline(always)]
+pub(crate) fn sum_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let (a, rest_a) = a.as_chunks::<LANES>();
+    let (b, rest_b) = b.as_chunks::<LANES>();
+    let mut lanes = [0.0f32; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += f(*a, *b);
+        }
+    }
+    let rest = rest_a.iter().zip(rest_b).map(|(a, b)| f(*a, *b));
+    lanes.iter().sum::<f32>() + rest.sum::<f32>()
+}
+
+/// Puts `f(x)` in the place of each `x` and returns the sum of all.
+#[inline(always)]
+pub(crate) fn map_sum(x: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (chunks, rest) = x.as_chunks_mut::<LANES>();
+    let mut lanes = [0.0f32; LANES];
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *x = f(*x);
+            *lane += *x;
+        }
+    }
+    let mut sum = lanes.iter().sum::<f32>();
+    for x in rest {
+        *x = f(*x);
+        sum += *x;
+    }
+    sum
+}
+
+/// `log Σ e^x`.
+#[inline(always)]
+pub(crate) fn log_sum_exp(x: &[f32]) -> f32 {
+    let max = max(x);
+    max + sum_pairs(x, x, |x, _| exp(x - max)).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_the_exponential() {
+        for i in -8700..=8800 {
+            let x = i as f32 / 100.0;
+            let exact = f64::from(x).exp();
+            let found = f64::from(wide(|| exp(x)));
+            assert!((found / exact - 1.0).abs() < 3e-7, "{x}: {found}, {exact}");
+        }
+        for x in [-87.1, -1e9, f32::NEG_INFINITY] {
+            assert_eq!(exp(x), 0.0);
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn sums_and_maxima_of_any_length_on_paper() {
+        for n in [0, 1, 31, 32, 33, 100] {
+            let mut x: Vec<f32> = (0..n).map(|i| i as f32).collect();
+            let last = n as f32 - 1.0;
+            assert_eq!(max(&x), if n == 0 { f32::NEG_INFINITY } else { last });
+            let squares = sum_pairs(&x, &x, |a, b| a * b);
+            assert_eq!(squares, (0..n).map(|i| (i * i) as f32).sum::<f32>());
+            assert_eq!(map_sum(&mut x, |x| x + 1.0), (1..=n).sum::<usize>() as f32);
+            assert!(x.iter().enumerate().all(|(i, x)| *x == i as f32 + 1.0));
+        }
+        let uniform = [0.5f32; 70];
+        assert!((log_sum_exp(&uniform) - 0.5 - 70f32.ln()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn rows_are_visited_once_however_many() {
+        for rows in [0, 1, 3, 5000] {
+            let mut out = vec![0.0; rows * 7];
+            for_rows(&mut out, 7, |i, row| {
+                row.iter_mut().for_each(|x| *x += i as f32)
+            });
+            assert!(out.iter().enumerate().all(|(at, x)| *x == (at / 7) as f32));
+        }
+    }
+}

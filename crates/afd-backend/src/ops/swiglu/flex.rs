@@ -1,0 +1,75 @@
+//! The kernel on Flex.
+
+use burn::backend::{Flex, flex::FlexTensor};
+
+use super::{Kernel, composed};
+use crate::ops::flex::{
+    all_f32, tensor, values,
+    vector::{exp, for_rows, wide},
+};
+
+/// Numbers that a thread takes at a time.
+const PART: usize = 4096;
+
+impl Kernel for Flex {
+    fn forward(gate: &FlexTensor, up: &FlexTensor) -> FlexTensor {
+        if !all_f32(&[gate, up]) {
+            return composed::forward::<Self>(gate, up);
+        }
+        let shape = gate.layout().shape().clone();
+        let (gate, up) = (gate.to_contiguous(), up.to_contiguous());
+        let (gate, up) = (values(&gate), values(&up));
+        let mut out = vec![0.0; gate.len()];
+        for_rows(&mut out, PART, |i, out| {
+            let both = gate[i * PART..].iter().zip(&up[i * PART..]);
+            wide(|| {
+                for (out, (gate, up)) in out.iter_mut().zip(both) {
+                    *out = gate * sigmoid(*gate) * up;
+                }
+            });
+        });
+        tensor(out, shape)
+    }
+
+    fn backward(gate: FlexTensor, up: FlexTensor, gradient: FlexTensor) -> [FlexTensor; 2] {
+        if !all_f32(&[&gate, &up, &gradient]) {
+            return composed::backward::<Self>(gate, up, gradient);
+        }
+        let shape = gate.layout().shape().clone();
+        let (gate, up) = (gate.to_contiguous(), up.to_contiguous());
+        let gradient = gradient.to_contiguous();
+        let (gate, up, gradient) = (values(&gate), values(&up), values(&gradient));
+        let mut of_gate = vec![0.0; gate.len()];
+        let mut of_up = vec![0.0; gate.len()];
+        for_rows(&mut of_gate, PART, |i, out| {
+            let at = i * PART..i * PART + out.len();
+            let all = gate[at.clone()]
+                .iter()
+                .zip(&up[at.clone()])
+                .zip(&gradient[at]);
+            wide(|| {
+                for (out, ((gate, up), gradient)) in out.iter_mut().zip(all) {
+                    let sigmoid = sigmoid(*gate);
+                    let slope = sigmoid * (1.0 + gate * (1.0 - sigmoid));
+                    *out = gradient * up * slope;
+                }
+            });
+        });
+        for_rows(&mut of_up, PART, |i, out| {
+            let both = gate[i * PART..].iter().zip(&gradient[i * PART..]);
+            wide(|| {
+                for (out, (gate, gradient)) in out.iter_mut().zip(both) {
+                    *out = gradient * gate * sigmoid(*gate);
+                }
+            });
+        });
+        [tensor(of_gate, shape.clone()), tensor(of_up, shape)]
+    }
+}
+
+/// `1/(1 + e^−x)`.
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    let x = if x < -88.0 { -88.0 } else { x };
+    1.0 / (1.0 + exp(-x))
+}
