@@ -4,6 +4,10 @@
 //! is computed; below it, `composed` does that by Burn's operations on any device, and a file named
 //! after a backend by kernels. Shapes use `B` sequences, `T` tokens, `H` heads, `K` key/value heads,
 //! `d` width of a head, `D` width, `V` vocabulary.
+#![allow(
+    deprecated,
+    reason = "libtorch is the way to CUDA for those who cannot build CubeCL's"
+)]
 
 mod adamw;
 mod attention;
@@ -14,6 +18,7 @@ mod norm;
 mod rotary;
 mod softcap;
 mod swiglu;
+mod tape;
 
 pub use adamw::{AdamW, Moving};
 pub use attention::{Mask, ScoreOptions, attention, causal_mask, padding_mask};

@@ -3,10 +3,6 @@
 //! Between forward and backward only inputs, output and one number per query and head are kept: the
 //! scores are computed again. On Flex and on the CPU through libtorch kernels do it a block of
 //! queries at a time; elsewhere Burn's operations do, all queries at once.
-#![allow(
-    deprecated,
-    reason = "libtorch is the way to CUDA for those who cannot build CubeCL's"
-)]
 
 mod composed;
 #[cfg(feature = "flex")]
@@ -25,15 +21,11 @@ use burn::{
     Tensor,
     backend::{
         Autodiff, Backend, Dispatch, DispatchKindConversion, DispatchTensor,
-        autodiff::{
-            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-            grads::Gradients,
-            ops::{Backward, Ops, OpsKind},
-        },
-        backend_extension,
-        tensor::FloatTensor,
+        autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
     },
 };
+
+use super::tape::{Kept, alike, constant, record};
 
 pub use masks::{Mask, causal_mask, padding_mask};
 
@@ -83,24 +75,15 @@ pub fn attention(
         let fits = (rows == b || rows == 1) && [heads, queries, keys] == [1, tq, tk];
         assert!(fits, "a mask of {:?} for {:?}", mask.dims(), [b, 1, tq, tk]);
     }
-    let mask = mask.map(|mask| {
-        if mask.is_autodiff() {
-            mask.inner()
-        } else {
-            mask
-        }
-    });
-    // A dispatch wants its float inputs to be of one kind.
-    let tracked = [&q, &k, &v].iter().any(|tensor| tensor.is_autodiff());
-    let same_kind = |tensor: Tensor<4>| match tracked && !tensor.is_autodiff() {
-        true => tensor.autodiff(),
-        false => tensor,
-    };
+    // What is tracked passes on to its neighbour, and back to the first.
+    let (q, k) = alike(q, k);
+    let (k, v) = alike(k, v);
+    let (q, k) = alike(q, k);
     Tensor::from_dispatch(<Dispatch as Attention>::attention(
-        same_kind(q).into_dispatch(),
-        same_kind(k).into_dispatch(),
-        same_kind(v).into_dispatch(),
-        Additive(mask),
+        q.into_dispatch(),
+        k.into_dispatch(),
+        v.into_dispatch(),
+        Additive(mask.map(constant)),
         options,
     ))
 }
@@ -223,28 +206,12 @@ where
         };
         let attended = B::forward(&inputs);
         let out = attended.out.clone();
-        let step = <Step as Backward<B, 3>>::prepare::<C>(Step, [of_q, of_k, of_v]);
-        match step.compute_bound().stateful() {
-            OpsKind::Tracked(step) => step.finish((inputs, attended), out),
-            OpsKind::UnTracked(step) => step.finish(out),
-        }
+        record::<B, C, _, 3>([of_q, of_k, of_v], (inputs, attended), out)
     }
 }
 
-#[derive(Debug)]
-struct Step;
-
-impl<B: Kernel> Backward<B, 3> for Step {
-    type State = (Inputs<B>, Attended<B>);
-
-    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<B>(&ops.node);
-        let (inputs, attended) = ops.state;
-        let found = B::backward(&inputs, &attended, gradient);
-        for (parent, found) in ops.parents.into_iter().zip(found) {
-            if let Some(parent) = parent {
-                grads.register::<B>(parent.id, found);
-            }
-        }
+impl<B: Kernel> Kept<B, 3> for (Inputs<B>, Attended<B>) {
+    fn backward(self, gradient: FloatTensor<B>, _: [bool; 3]) -> [Option<FloatTensor<B>>; 3] {
+        B::backward(&self.0, &self.1, gradient).map(Some)
     }
 }

@@ -1,10 +1,5 @@
 //! The kernel on libtorch: in place where a chunk's numbers are nobody else's.
 
-#![allow(
-    deprecated,
-    reason = "libtorch is the way to CUDA for those who cannot build CubeCL's"
-)]
-
 use burn::backend::{LibTorch, libtorch::TchTensor};
 use tch::{Kind, Tensor};
 

@@ -4,11 +4,6 @@
 //! again, some rows at a time. On Flex and libtorch that is done by kernels, elsewhere by Burn's
 //! operations.
 
-#![allow(
-    deprecated,
-    reason = "libtorch is the way to CUDA for those who cannot build CubeCL's"
-)]
-
 mod composed;
 #[cfg(feature = "flex")]
 mod flex;
@@ -25,16 +20,14 @@ use burn::{
     Tensor,
     backend::{
         Autodiff, Backend, Dispatch, DispatchKindConversion, DispatchTensor,
-        autodiff::{
-            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-            grads::Gradients,
-            ops::{Backward, Ops, OpsKind},
-        },
+        autodiff::checkpoint::strategy::CheckpointStrategy,
         backend_extension,
         tensor::{FloatTensor, IntTensor},
     },
     tensor::Int,
 };
+
+use super::tape::{Kept, alike, record};
 
 /// Fewest rows of the logits matrix that are alive at once.
 const ROWS: usize = 256;
@@ -63,12 +56,7 @@ pub fn token_log_probs(
     assert_eq!(targets.dims()[0], n, "one target per row");
     assert_eq!(weight.dims()[0], width, "the head reads hidden states");
     let hidden = hidden.cast(weight.dtype());
-    // A dispatch wants its float inputs to be of one kind.
-    let (hidden, weight) = match (hidden.is_autodiff(), weight.is_autodiff()) {
-        (true, false) => (hidden, weight.autodiff()),
-        (false, true) => (hidden.autodiff(), weight),
-        _ => (hidden, weight),
-    };
+    let (hidden, weight) = alike(hidden, weight);
     Tensor::from_dispatch(<Dispatch as TokenLogProbs>::token_log_probs(
         hidden.into_dispatch(),
         weight.into_dispatch(),
@@ -190,30 +178,14 @@ where
             softcap,
         };
         let (log_probs, log_sum_exp) = B::forward(&inputs);
-        let step = <Step as Backward<B, 2>>::prepare::<C>(Step, [of_hidden, of_weight]);
-        match step.compute_bound().stateful() {
-            OpsKind::Tracked(step) => step.finish((inputs, log_sum_exp), log_probs),
-            OpsKind::UnTracked(step) => step.finish(log_probs),
-        }
+        record::<B, C, _, 2>([of_hidden, of_weight], (inputs, log_sum_exp), log_probs)
     }
 }
 
-#[derive(Debug)]
-struct Step;
-
-impl<B: Kernel> Backward<B, 2> for Step {
-    type State = (Inputs<B>, FloatTensor<B>);
-
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<B>(&ops.node);
-        let (inputs, log_sum_exp) = ops.state;
-        let wants = ops.parents.each_ref().map(Option::is_some);
-        let found = B::backward(&inputs, log_sum_exp, gradient, wants);
-        for (parent, found) in ops.parents.into_iter().zip(found) {
-            if let (Some(parent), Some(found)) = (parent, found) {
-                grads.register::<B>(parent.id, found);
-            }
-        }
+/// The inputs, and the logarithms of the softmax's denominators.
+impl<B: Kernel> Kept<B, 2> for (Inputs<B>, FloatTensor<B>) {
+    fn backward(self, gradient: FloatTensor<B>, wants: [bool; 2]) -> [Option<FloatTensor<B>>; 2] {
+        B::backward(&self.0, self.1, gradient, wants)
     }
 }
 

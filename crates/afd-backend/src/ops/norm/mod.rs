@@ -1,8 +1,4 @@
 //! Normalisation of rows: by their root mean square, or by mean and standard deviation.
-#![allow(
-    deprecated,
-    reason = "libtorch is the way to CUDA for those who cannot build CubeCL's"
-)]
 
 mod composed;
 #[cfg(feature = "flex")]
@@ -18,15 +14,11 @@ use burn::{
     Tensor,
     backend::{
         Autodiff, Backend, Dispatch, DispatchKindConversion, DispatchTensor,
-        autodiff::{
-            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-            grads::Gradients,
-            ops::{Backward, Ops, OpsKind},
-        },
-        backend_extension,
-        tensor::FloatTensor,
+        autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
     },
 };
+
+use super::tape::{Kept, alike, record};
 
 /// `x / sqrt(mean(x²) + eps) · weight` over the last dimension.
 ///
@@ -63,12 +55,7 @@ fn normalise<const R: usize>(
     let (shape, width) = (x.dims(), weight.dims()[0]);
     assert_eq!(shape[R - 1], width, "a weight for each number of a row");
     let rows = shape.iter().product::<usize>() / width.max(1);
-    // A dispatch wants its float inputs to be of one kind.
-    let (x, weight) = match (x.is_autodiff(), weight.is_autodiff()) {
-        (true, false) => (x, weight.autodiff()),
-        (false, true) => (x.autodiff(), weight),
-        _ => (x, weight),
-    };
+    let (x, weight) = alike(x, weight);
     let y = <Dispatch as Normalise>::normalise(
         x.reshape([rows, width]).into_dispatch(),
         weight.into_dispatch(),
@@ -181,28 +168,13 @@ where
             centred,
         };
         let y = B::forward(&inputs);
-        let step = <Step as Backward<B, 2>>::prepare::<C>(Step, [of_x, of_weight]);
-        match step.compute_bound().stateful() {
-            OpsKind::Tracked(step) => step.finish(inputs, y),
-            OpsKind::UnTracked(step) => step.finish(y),
-        }
+        record::<B, C, _, 2>([of_x, of_weight], inputs, y)
     }
 }
 
-#[derive(Debug)]
-struct Step;
-
-impl<B: Kernel> Backward<B, 2> for Step {
-    type State = Inputs<B>;
-
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<B>(&ops.node);
-        let found = B::backward(&ops.state, gradient);
-        for (parent, found) in ops.parents.into_iter().zip(found) {
-            if let Some(parent) = parent {
-                grads.register::<B>(parent.id, found);
-            }
-        }
+impl<B: Kernel> Kept<B, 2> for Inputs<B> {
+    fn backward(self, gradient: FloatTensor<B>, _: [bool; 2]) -> [Option<FloatTensor<B>>; 2] {
+        B::backward(&self, gradient).map(Some)
     }
 }
 

@@ -1,8 +1,4 @@
 //! The rotation itself: forward by the angles, backward by their negatives, nothing else kept.
-#![allow(
-    deprecated,
-    reason = "libtorch is the way to CUDA for those who cannot build CubeCL's"
-)]
 
 #[cfg(feature = "cube")]
 use burn::backend::Cube;
@@ -14,13 +10,7 @@ use burn::{
     Tensor,
     backend::{
         Autodiff, Backend, Dispatch, DispatchKindConversion, DispatchTensor,
-        autodiff::{
-            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-            grads::Gradients,
-            ops::{Backward, Ops, OpsKind},
-        },
-        backend_extension,
-        tensor::FloatTensor,
+        autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
     },
 };
 
@@ -29,7 +19,10 @@ use crate::ops::flex::{
     all_f32, tensor, values,
     vector::{for_rows, wide},
 };
-use crate::ops::primitive;
+use crate::ops::{
+    primitive,
+    tape::{Kept, constant, record},
+};
 
 /// Rotates `x` `[B, T, H, w]` by the angles of its positions (`cos`, `sin` `[B or 1, T, 1, d/2]`),
 /// in the type of `x`. The first `d` numbers of each head are turned, the others stay. No gradient
@@ -44,14 +37,7 @@ pub fn rotate(x: Tensor<4>, (cos, sin): (Tensor<4>, Tensor<4>)) -> Tensor<4> {
     let fits = (rows == b || rows == 1) && positions == t && sin.dims() == cos.dims();
     assert!(fits, "angles of {:?} for {:?}", cos.dims(), x.dims());
     // No operation where the caller has cast them, once for all layers.
-    let plain = |table: Tensor<4>| {
-        let table = table.cast(x.dtype());
-        if table.is_autodiff() {
-            table.inner()
-        } else {
-            table
-        }
-    };
+    let plain = |table: Tensor<4>| constant(table.cast(x.dtype()));
     let angles = Angles {
         cos: plain(cos),
         sin: plain(sin),
@@ -188,28 +174,16 @@ impl<B: Kernel, C: CheckpointStrategy> Rotate for Autodiff<B, C> {
     fn rotate(x: FloatTensor<Self>, angles: Angles) -> FloatTensor<Self> {
         let (x, of_x) = x.into_parts();
         let y = B::turn(x, &angles);
-        let step = <Step as Backward<B, 1>>::prepare::<C>(Step, [of_x]);
-        match step.compute_bound().stateful() {
-            OpsKind::Tracked(step) => step.finish(angles, y),
-            OpsKind::UnTracked(step) => step.finish(y),
-        }
+        record::<B, C, _, 1>([of_x], angles, y)
     }
 }
 
-#[derive(Debug)]
-struct Step;
-
-impl<B: Kernel> Backward<B, 1> for Step {
-    type State = Angles;
-
-    fn backward(self, ops: Ops<Angles, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<B>(&ops.node);
+impl<B: Kernel> Kept<B, 1> for Angles {
+    fn backward(self, gradient: FloatTensor<B>, _: [bool; 1]) -> [Option<FloatTensor<B>>; 1] {
         let back = Angles {
-            back: !ops.state.back,
-            ..ops.state
+            back: !self.back,
+            ..self
         };
-        if let [Some(parent)] = ops.parents {
-            grads.register::<B>(parent.id, B::turn(gradient, &back));
-        }
+        [Some(B::turn(gradient, &back))]
     }
 }

@@ -1,6 +1,7 @@
 //! The kernel on Flex.
 
 use burn::backend::{Flex, flex::FlexTensor};
+use rayon::prelude::*;
 
 use super::{Kernel, composed};
 use crate::ops::flex::{
@@ -41,25 +42,16 @@ impl Kernel for Flex {
         let (gate, up, gradient) = (values(&gate), values(&up), values(&gradient));
         let mut of_gate = vec![0.0; gate.len()];
         let mut of_up = vec![0.0; gate.len()];
-        for_rows(&mut of_gate, PART, |i, out| {
-            let at = i * PART..i * PART + out.len();
-            let all = gate[at.clone()]
-                .iter()
-                .zip(&up[at.clone()])
-                .zip(&gradient[at]);
+        let parts = of_gate.par_chunks_mut(PART).zip(of_up.par_chunks_mut(PART));
+        parts.enumerate().for_each(|(i, (of_gate, of_up))| {
+            let at = i * PART..i * PART + of_gate.len();
+            let inputs = gate[at.clone()].iter().zip(&up[at.clone()]);
+            let outputs = of_gate.iter_mut().zip(of_up).zip(&gradient[at]);
             wide(|| {
-                for (out, ((gate, up), gradient)) in out.iter_mut().zip(all) {
+                for ((gate, up), ((of_gate, of_up), gradient)) in inputs.zip(outputs) {
                     let sigmoid = sigmoid(*gate);
-                    let slope = sigmoid * (1.0 + gate * (1.0 - sigmoid));
-                    *out = gradient * up * slope;
-                }
-            });
-        });
-        for_rows(&mut of_up, PART, |i, out| {
-            let both = gate[i * PART..].iter().zip(&gradient[i * PART..]);
-            wide(|| {
-                for (out, (gate, gradient)) in out.iter_mut().zip(both) {
-                    *out = gradient * gate * sigmoid(*gate);
+                    *of_gate = gradient * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
+                    *of_up = gradient * gate * sigmoid;
                 }
             });
         });

@@ -1,8 +1,4 @@
 //! The gate of SwiGLU: one pass over its two inputs, of which only they are kept for backward.
-#![allow(
-    deprecated,
-    reason = "libtorch is the way to CUDA for those who cannot build CubeCL's"
-)]
 
 mod composed;
 #[cfg(feature = "flex")]
@@ -18,15 +14,11 @@ use burn::{
     Tensor,
     backend::{
         Autodiff, Backend, Dispatch, DispatchKindConversion, DispatchTensor,
-        autodiff::{
-            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-            grads::Gradients,
-            ops::{Backward, Ops, OpsKind},
-        },
-        backend_extension,
-        tensor::FloatTensor,
+        autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
     },
 };
+
+use super::tape::{Kept, alike, record};
 
 /// `gate · sigmoid(gate) · up`, number by number.
 ///
@@ -36,14 +28,16 @@ use burn::{
 /// When the shapes differ.
 pub fn swiglu<const R: usize>(gate: Tensor<R>, up: Tensor<R>) -> Tensor<R> {
     assert_eq!(gate.dims(), up.dims(), "a gate for each number");
-    // A dispatch wants its float inputs to be of one kind.
-    let (gate, up) = match (gate.is_autodiff(), up.is_autodiff()) {
-        (true, false) => (gate, up.autodiff()),
-        (false, true) => (gate.autodiff(), up),
-        _ => (gate, up),
-    };
+    let (gate, up) = alike(gate, up);
     let y = <Dispatch as SwiGlu>::swiglu(gate.into_dispatch(), up.into_dispatch());
     Tensor::from_dispatch(y)
+}
+
+/// Both, as kept for the backward pass.
+#[derive(Debug, Clone)]
+struct Inputs<B: Backend> {
+    gate: FloatTensor<B>,
+    up: FloatTensor<B>,
 }
 
 /// What a backend computes; neither knows of gradients being recorded.
@@ -116,28 +110,12 @@ where
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
         let ((gate, of_gate), (up, of_up)) = (gate.into_parts(), up.into_parts());
         let y = B::forward(&gate, &up);
-        let step = <Step as Backward<B, 2>>::prepare::<C>(Step, [of_gate, of_up]);
-        match step.compute_bound().stateful() {
-            OpsKind::Tracked(step) => step.finish((gate, up), y),
-            OpsKind::UnTracked(step) => step.finish(y),
-        }
+        record::<B, C, _, 2>([of_gate, of_up], Inputs::<B> { gate, up }, y)
     }
 }
 
-#[derive(Debug)]
-struct Step;
-
-impl<B: Kernel> Backward<B, 2> for Step {
-    type State = (FloatTensor<B>, FloatTensor<B>);
-
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<B>(&ops.node);
-        let (gate, up) = ops.state;
-        let found = B::backward(gate, up, gradient);
-        for (parent, found) in ops.parents.into_iter().zip(found) {
-            if let Some(parent) = parent {
-                grads.register::<B>(parent.id, found);
-            }
-        }
+impl<B: Kernel> Kept<B, 2> for Inputs<B> {
+    fn backward(self, gradient: FloatTensor<B>, _: [bool; 2]) -> [Option<FloatTensor<B>>; 2] {
+        B::backward(self.gate, self.up, gradient).map(Some)
     }
 }
