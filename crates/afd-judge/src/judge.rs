@@ -278,6 +278,17 @@ impl Work<'_> {
 }
 
 /// What the judge is told, checked for its three places.
+/// Checks that the environment holds the judge's key, if it needs one: better told before long work than after.
+///
+/// # Errors
+/// [`Error::Key`].
+pub fn check_key(
+    config: &JudgeConfig,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), Error> {
+    Server::new(config, variable).map(drop)
+}
+
 fn template(path: &Path) -> Result<String, Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::Io {
         action: "read",

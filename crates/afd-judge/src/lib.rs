@@ -18,7 +18,7 @@ mod verdict;
 pub use cache::Reply;
 pub use config::{JudgeConfig, OnFailure};
 pub use error::Error;
-pub use judge::{Comparison, Judged, Outcome, judge};
+pub use judge::{Comparison, Judged, Outcome, check_key, judge};
 pub use rewards::{RewardServer, RewardServerConfig};
 pub use stage::{JudgeInputs, JudgeSummary, VERDICTS, cache_file, run};
 pub use verdict::Verdict;

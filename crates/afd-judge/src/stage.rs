@@ -85,6 +85,7 @@ pub fn run(
     };
     let outcome = judge(config, &comparisons, inputs.cache, variable, &progress)?;
     ctx.add_tokens(outcome.input_tokens + outcome.output_tokens);
+    ctx.add_requests(2 * outcome.judged.len() as u64, outcome.cost);
     let mut writer = JsonlWriter::create(&ctx.dir().join(VERDICTS))?;
     for judged in &outcome.judged {
         writer.write(judged)?;

@@ -90,6 +90,11 @@ impl StageContext {
         self.meter.add_tokens(n);
     }
 
+    /// Counts `n` more requests to a server of others, and what they cost.
+    pub fn add_requests(&self, n: u64, price: f64) {
+        self.meter.add_requests(n, price);
+    }
+
     /// Writes a file of the result atomically; directories in `file` are created.
     ///
     /// # Errors

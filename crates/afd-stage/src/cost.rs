@@ -1,5 +1,6 @@
-//! What a stage takes: tokens, seconds, peak memory, added up over resumes.
+//! What a stage takes: tokens, seconds, peak memory, paid requests, added up over resumes.
 
+use std::iter::Sum;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -23,6 +24,34 @@ pub struct Cost {
     /// Highest resident memory of the process in bytes, without that of a GPU; `None` where the
     /// system does not tell (it does on Linux).
     pub peak_memory_bytes: Option<u64>,
+    /// Requests to servers of others, …
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub requests: u64,
+    /// … and their price, in whatever the configured prices are in. A reply that was kept from earlier
+    /// counts with what it cost then.
+    #[serde(default, skip_serializing_if = "is_free")]
+    pub price: f64,
+}
+
+impl Sum for Cost {
+    /// Of stages that ran one after the other: the highest of their peaks, and the sums of the rest.
+    fn sum<I: Iterator<Item = Self>>(costs: I) -> Self {
+        costs.fold(Self::default(), |all, cost| Self {
+            tokens: all.tokens + cost.tokens,
+            seconds: all.seconds + cost.seconds,
+            peak_memory_bytes: all.peak_memory_bytes.max(cost.peak_memory_bytes),
+            requests: all.requests + cost.requests,
+            price: all.price + cost.price,
+        })
+    }
+}
+
+fn is_none(requests: &u64) -> bool {
+    *requests == 0
+}
+
+fn is_free(price: &f64) -> bool {
+    *price == 0.0
 }
 
 /// Measures the cost of one attempt and adds it to that of earlier ones.
@@ -32,6 +61,8 @@ pub(crate) struct Meter {
     earlier: Cost,
     started: Instant,
     tokens: AtomicU64,
+    /// Number and price.
+    requests: Mutex<(u64, f64)>,
     measures_memory: bool,
     saved: Mutex<Option<Instant>>,
 }
@@ -51,6 +82,7 @@ impl Meter {
             earlier,
             started: Instant::now(),
             tokens: AtomicU64::new(0),
+            requests: Mutex::new((0, 0.0)),
             measures_memory: reset_peak_memory(),
             saved: Mutex::new(None),
         }
@@ -60,13 +92,22 @@ impl Meter {
         self.tokens.fetch_add(n, Ordering::Relaxed);
     }
 
+    pub(crate) fn add_requests(&self, n: u64, price: f64) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.0 += n;
+        requests.1 += price;
+    }
+
     /// The cost up to now.
     pub(crate) fn cost(&self) -> Cost {
         let peak = self.measures_memory.then(peak_memory_bytes).flatten();
+        let (requests, price) = *self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         Cost {
             tokens: self.earlier.tokens + self.tokens.load(Ordering::Relaxed),
             seconds: self.earlier.seconds + self.started.elapsed().as_secs_f64(),
             peak_memory_bytes: peak.max(self.earlier.peak_memory_bytes),
+            requests: self.earlier.requests + requests,
+            price: self.earlier.price + price,
         }
     }
 
@@ -122,16 +163,20 @@ mod tests {
             tokens: 5,
             seconds: 1000.0,
             peak_memory_bytes: Some(u64::MAX),
+            requests: 3,
+            price: 0.5,
         };
         std::fs::write(&path, serde_json::to_vec(&earlier).unwrap()).unwrap();
 
         let meter = Meter::start(path.clone());
         meter.add_tokens(7);
+        meter.add_requests(2, 0.25);
         meter.save();
         let cost = Meter::start(path).cost();
         assert_eq!(cost.tokens, 12);
         assert!(cost.seconds > 1000.0 && cost.seconds < 1500.0, "{cost:?}");
         assert_eq!(cost.peak_memory_bytes, Some(u64::MAX));
+        assert_eq!((cost.requests, cost.price), (5, 0.75));
     }
 
     #[test]

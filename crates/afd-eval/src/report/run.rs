@@ -1,5 +1,7 @@
 //! How the run went: its training, what it took, where it was computed, and how it is made again.
 
+use afd_stage::Cost;
+
 use super::{
     Block, Cell, Content, Table,
     chart::{Chart, Level, Look, Mark, Point, Series},
@@ -214,28 +216,32 @@ fn costs(record: &RunRecord) -> Table {
         .filter_map(|stage| Some((stage, stage.cost?)));
     let mebibytes =
         |bytes: Option<u64>| bytes.map_or_else(|| "–".to_owned(), |bytes| grouped(bytes >> 20));
+    // Where nobody was asked, nothing is said of requests.
+    let asked = done.clone().any(|(_, cost)| cost.requests > 0);
+    let line = |name: &str, cost: &Cost| {
+        let mut line = vec![
+            name.to_owned(),
+            grouped(cost.tokens),
+            fixed(cost.seconds, 1),
+            mebibytes(cost.peak_memory_bytes),
+        ];
+        if asked {
+            line.extend([grouped(cost.requests), fixed(cost.price, 2)]);
+        }
+        cells(&line)
+    };
     let mut rows: Vec<Vec<Cell>> = done
         .clone()
-        .map(|(stage, cost)| {
-            cells(&[
-                stage.name.clone(),
-                grouped(cost.tokens),
-                fixed(cost.seconds, 1),
-                mebibytes(cost.peak_memory_bytes),
-            ])
-        })
+        .map(|(stage, cost)| line(&stage.name, &cost))
         .collect();
-    rows.push(cells(&[
-        "all stages".to_owned(),
-        grouped(done.clone().map(|(_, cost)| cost.tokens).sum()),
-        fixed(done.clone().map(|(_, cost)| cost.seconds).sum(), 1),
-        mebibytes(done.filter_map(|(_, cost)| cost.peak_memory_bytes).max()),
-    ]));
+    rows.push(line("all stages", &done.map(|(_, cost)| cost).sum()));
+    let mut header = vec!["stage", "tokens", "seconds", "peak memory, MiB"];
+    if asked {
+        header.extend(["requests", "price"]);
+    }
     Table {
         content: Content::Numbers,
-        header: ["stage", "tokens", "seconds", "peak memory, MiB"]
-            .map(str::to_owned)
-            .to_vec(),
+        header: header.into_iter().map(str::to_owned).collect(),
         rows,
         note: "Tokens read and written, wall-clock time and the process's memory, that of a GPU left out; \
                interrupted attempts included. A stage that this run found done counts with what it took then."

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use afd_stage::Manifest;
+use afd_stage::{Cost, Manifest};
 
 use super::print;
 use crate::{costs, error::Error};
@@ -25,33 +25,31 @@ pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
         key(a).cmp(&key(b))
     });
     let mut text = String::new();
-    let mut line = |stage: &str, tokens: u64, seconds: f64, peak: u64| {
-        let peak = peak / (1024 * 1024);
-        text += &format!("{stage:<32} {tokens:>12} {seconds:>9.1} s {peak:>8} MiB\n");
+    let asked = manifests.iter().any(|manifest| manifest.cost.requests > 0);
+    let paid = |requests: u64, price: f64| match asked {
+        true => format!(" {requests:>9} {price:>9.2}"),
+        false => String::new(),
+    };
+    let mut line = |stage: &str, cost: &Cost| {
+        let (tokens, seconds) = (cost.tokens, cost.seconds);
+        let peak = cost.peak_memory_bytes.unwrap_or_default() / (1024 * 1024);
+        let paid = paid(cost.requests, cost.price);
+        text += &format!("{stage:<32} {tokens:>12} {seconds:>9.1} s {peak:>8} MiB{paid}\n");
     };
     for manifest in &manifests {
-        let cost = &manifest.cost;
-        line(
-            &manifest.stage,
-            cost.tokens,
-            cost.seconds,
-            cost.peak_memory_bytes.unwrap_or_default(),
-        );
+        line(&manifest.stage, &manifest.cost);
     }
-    let tokens = manifests.iter().map(|manifest| manifest.cost.tokens).sum();
-    let seconds: f64 = manifests.iter().map(|manifest| manifest.cost.seconds).sum();
-    let peaks = manifests
-        .iter()
-        .filter_map(|manifest| manifest.cost.peak_memory_bytes);
     line(
         "all stages",
-        tokens,
-        seconds,
-        peaks.max().unwrap_or_default(),
+        &manifests.iter().map(|manifest| manifest.cost).sum(),
     );
     let head = format!(
-        "{:<32} {:>12} {:>11} {:>12}\n",
-        "stage", "tokens", "time", "peak memory"
+        "{:<32} {:>12} {:>11} {:>12}{}\n",
+        "stage",
+        "tokens",
+        "time",
+        "peak memory",
+        if asked { "  requests     price" } else { "" }
     );
     print(&format!("{head}{text}{}", gains(run_dir, &manifests)?))
 }

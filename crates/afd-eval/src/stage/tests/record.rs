@@ -66,6 +66,7 @@ fn the_report_tells_what_it_took_how_it_learned_and_how_to_make_it_again() {
             tokens,
             seconds,
             peak_memory_bytes: Some(mebibytes << 20),
+            ..Cost::default()
         })
     };
     let stage = |name: &str, cost, metrics: Option<&Path>| StageRecord {
