@@ -132,12 +132,14 @@ fn main() -> Done<()> {
         policies: &[],
         reward_summaries: &[],
         judged: &[],
+        scorers: &[],
         golden_name: "hash",
         record: &RunRecord::default(),
     };
     let config = EvalConfig {
         n: vec![1, 2, 4, 8, 16, 32, 64],
         bootstrap_resamples: 10_000,
+        kl: vec![0.1, 0.25, 0.5, 1.0, 1.5],
         bradley_terry_prior: 1.0,
         examples: 5,
         browser_prompts: 50,

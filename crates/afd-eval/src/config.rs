@@ -9,6 +9,9 @@ pub struct EvalConfig {
     /// Numbers of samples that Best-of-N chooses from, ascending, e.g. `[1, 2, 4, 8, 16]`. Those
     /// above the number of stored samples per prompt are left out, and the report says so.
     pub n: Vec<usize>,
+    /// Distances from SFT in nats, ascending, at which each reward is asked what it buys, e.g. `[0.1, 0.5, 1.0]`:
+    /// SFT's stored answers are tilted towards it that far. Those out of reach are left out.
+    pub kl: Vec<f64>,
     /// Resamples of the prompts behind each interval, and sign changes behind each p-value.
     pub bootstrap_resamples: usize,
     /// Games added to every pair of policies before their strengths are fitted, half won by either, so that one
@@ -36,6 +39,11 @@ impl EvalConfig {
             let message = format!("is {:?}; give numbers from 1 on in ascending order", self.n);
             problems.push(("n", message));
         }
+        let distances = self.kl.iter().all(|nats| nats.is_finite() && *nats > 0.0);
+        if !distances || !self.kl.is_sorted_by(|a, b| a < b) {
+            let message = format!("is {:?}; give nats above 0 in ascending order", self.kl);
+            problems.push(("kl", message));
+        }
         if !(100..=1_000_000).contains(&self.bootstrap_resamples) {
             let message = format!("is {}; must be 100 to 1000000", self.bootstrap_resamples);
             problems.push(("bootstrap_resamples", message));
@@ -61,6 +69,7 @@ mod tests {
     fn good() -> EvalConfig {
         EvalConfig {
             n: vec![1, 2, 4, 8],
+            kl: vec![0.1, 0.5],
             bootstrap_resamples: 1000,
             bradley_terry_prior: 1.0,
             examples: 3,
@@ -90,6 +99,16 @@ mod tests {
         for n in [vec![0, 1], vec![2, 2], vec![4, 2]] {
             assert_eq!(keys(&EvalConfig { n, ..good() }), ["n"]);
         }
+        for kl in [vec![0.0], vec![0.5, 0.5], vec![0.5, f64::INFINITY]] {
+            assert_eq!(keys(&EvalConfig { kl, ..good() }), ["kl"]);
+        }
+        assert_eq!(
+            keys(&EvalConfig {
+                kl: vec![],
+                ..good()
+            }),
+            [""; 0]
+        );
     }
 
     #[test]

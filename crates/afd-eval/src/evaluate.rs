@@ -4,16 +4,18 @@ mod behaviour;
 mod chosen_n;
 mod contest;
 mod distinct;
+mod kl_sweep;
 mod length;
 mod own;
+mod scorers;
 mod self_bleu;
 mod trivial;
 
 use afd_data::records::Sample;
 use afd_model::{best_of_n_kl_bound, best_of_n_weights};
 use afd_stats::{
-    Bootstrap, is_constant, mean, pearson_within, sd_within, six_digits, spearman_within, weighted,
-    win_rates,
+    Bootstrap, Calibration, ReliabilityBin, is_constant, mean, pearson_within, sd_within,
+    six_digits, spearman_within, weighted, win_rates,
 };
 
 pub(crate) use self::trivial::{RANDOM, trivial_rankers};
@@ -23,8 +25,8 @@ use crate::{
     golden::GoldenRow,
     inputs::{Data, Ranker},
     summary::{
-        Comparison, Demonstrator, FORMAT, KlKind, Policy, PolicyRow, RankerKind, RankerSummary,
-        Reference, Summary,
+        CalibrationSummary, Comparison, Demonstrator, FORMAT, KlKind, Policy, PolicyRow,
+        RankerKind, RankerSummary, Reference, Summary,
     },
 };
 
@@ -110,7 +112,15 @@ pub(crate) fn evaluate(
             rows.push(choice.row);
         }
     }
+    let kl_sweep = evaluation.kl_sweep(&config.kl, &rankers);
     let (tests, strengths) = evaluation.contest(config, &rankers, seed);
+    let (scorers, agreement) = match data.scorers.is_empty() {
+        true => (Vec::new(), Vec::new()),
+        false => (
+            evaluation.scorers(&rankers),
+            evaluation.agreement(golden_name),
+        ),
+    };
     Summary {
         format: FORMAT,
         golden: golden_name.to_owned(),
@@ -124,8 +134,11 @@ pub(crate) fn evaluate(
         rankers: summaries,
         rows,
         comparisons: evaluation.compare(&at_headline),
+        kl_sweep,
         tests,
         strengths,
+        scorers,
+        agreement,
         judged: data.judged.clone(),
     }
 }
@@ -314,6 +327,9 @@ impl Evaluation<'_> {
             eval_accuracy: reward.map(|reward| six_digits(reward.eval_accuracy)),
             eval_auc: reward.map(|reward| six_digits(reward.eval_auc)),
             eval_loss: reward.map(|reward| six_digits(reward.eval_loss)),
+            calibration: reward
+                .and_then(|reward| reward.calibration.as_ref())
+                .map(rounded),
             pairs: reward.map(|reward| reward.pairs),
             shallow_auc: reward.and_then(|reward| reward.shallow_auc).map(six_digits),
             closed_form_auc: reward
@@ -354,6 +370,20 @@ impl Evaluation<'_> {
             })
         };
         COMPARISONS.iter().filter_map(compare).collect()
+    }
+}
+
+fn rounded(found: &Calibration) -> CalibrationSummary {
+    let bin = |bin: &ReliabilityBin| {
+        let (predicted, share) = (
+            six_digits(bin.mean_predicted),
+            six_digits(bin.share_positive),
+        );
+        (predicted, share, bin.count)
+    };
+    CalibrationSummary {
+        bins: found.bins.iter().map(bin).collect(),
+        expected_calibration_error: six_digits(found.expected_calibration_error),
     }
 }
 

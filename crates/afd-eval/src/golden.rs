@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, inputs::Data};
 
 /// The file that holds a [`GoldenRow`] for each prompt.
-pub(crate) const FILE: &str = "golden.jsonl";
+pub const FILE: &str = "golden.jsonl";
 
 /// The golden rewards of the answers to a prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 mod judged;
 mod policy;
+mod scorers;
 
 use std::{
     collections::BTreeMap,
@@ -9,13 +10,13 @@ use std::{
 };
 
 use afd_data::records::{Example, Sample, Scores, read_jsonl};
-use afd_stats::is_constant;
+use afd_stats::{Calibration, is_constant};
 use serde::Deserialize;
 
 pub(crate) use policy::TrainedPolicy;
 pub use policy::{LogProbs, PolicyInput};
 
-use crate::{Error, RunRecord, summary::Judged};
+use crate::{Error, GoldenRow, RunRecord, summary::Judged};
 
 /// What is evaluated. All files of samples and scores have the same prompts in the same order.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +38,9 @@ pub struct EvalInputs<'a> {
     /// Names of policies, and JSON files with at least [`Judged`](crate::Judged)'s figures of what a
     /// language model says of their answers against SFT's; may be empty.
     pub judged: &'a [(String, PathBuf)],
+    /// Names of further held-out scorers, and files of [`GoldenRow`]s that [`score_golden`](crate::score_golden)
+    /// left of the same answers; may be empty.
+    pub scorers: &'a [(String, PathBuf)],
     /// What to call the golden reward.
     pub golden_name: &'a str,
     /// What the run was, for the report only.
@@ -66,6 +70,9 @@ pub struct RewardSummary {
     /// The AUC of the two policies' log-ratio on the same answers.
     #[serde(default)]
     pub closed_form_auc: Option<f64>,
+    /// Whether its logits mean what they say of the same answers.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
     /// What speaks against it.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -92,6 +99,8 @@ pub(crate) struct Data {
     pub(crate) rewards: BTreeMap<String, RewardSummary>,
     pub(crate) policies: Vec<TrainedPolicy>,
     pub(crate) judged: Vec<Judged>,
+    /// What further scorers say of all answers.
+    pub(crate) scorers: Vec<(String, Vec<GoldenRow>)>,
 }
 
 impl Data {
@@ -136,11 +145,13 @@ pub(crate) fn read(inputs: &EvalInputs<'_>) -> Result<Data, Error> {
         rewards,
         policies: Vec::new(),
         judged: judged::read(inputs.judged)?,
+        scorers: Vec::new(),
     };
     for input in inputs.policies {
         let policy = policy::read(input, inputs.sft_samples, &data)?;
         data.policies.push(policy);
     }
+    data.scorers = scorers::read(inputs.scorers, inputs.sft_samples, &data)?;
     Ok(data)
 }
 

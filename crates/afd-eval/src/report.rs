@@ -9,6 +9,7 @@ mod figures;
 mod html;
 mod markdown;
 mod run;
+mod scorers;
 mod trained;
 
 use browser::Browser;

@@ -1,8 +1,8 @@
 //! A made-up summary with round figures, for tests of what is derived from one.
 
 use crate::summary::{
-    Comparison, Demonstrator, FORMAT, KlKind, Policy, PolicyRow, RankerKind, RankerSummary,
-    Reference, Strength, Summary, Test,
+    CalibrationSummary, Comparison, Demonstrator, FORMAT, KlKind, KlSweep, Policy, PolicyRow,
+    RankerKind, RankerSummary, Reference, Strength, Summary, Test,
 };
 
 const SFT: f64 = 0.5;
@@ -52,6 +52,10 @@ pub(crate) fn summary() -> Summary {
             eval_accuracy: auc.map(|auc| auc - 0.1),
             eval_auc: auc,
             eval_loss: auc.map(|auc| 1.2 - auc),
+            calibration: auc.map(|_| CalibrationSummary {
+                bins: vec![(0.1, 0.2, 400), (0.5, 0.5, 400), (0.9, 0.8, 400)],
+                expected_calibration_error: 0.0667,
+            }),
             pairs: auc.map(|_| 1000),
             shallow_auc: auc.map(|auc| auc - 0.05),
             closed_form_auc: auc.map(|_| 0.75),
@@ -102,6 +106,17 @@ pub(crate) fn summary() -> Summary {
             comparison("init-sft", "init-demo", 0.48),
             comparison("init-demo", "sft-demo", 0.22),
         ],
+        kl_sweep: ["init-sft", "golden"]
+            .into_iter()
+            .flat_map(|ranker| [(ranker, 0.5), (ranker, 1.0)])
+            .map(|(ranker, kl_nats)| KlSweep {
+                ranker: ranker.to_owned(),
+                kl_nats,
+                golden_mean: SFT + kl_nats / 2.0,
+                delta_vs_sft: kl_nats / 2.0,
+                delta_vs_sft_ci95: [kl_nats / 2.0 - 0.04, kl_nats / 2.0 + 0.04],
+            })
+            .collect(),
         tests: vec![
             test("best of 8 by init-sft", 0.5, 0.0001),
             test("best of 8 by init-demo", 0.02, 0.03),
@@ -115,6 +130,8 @@ pub(crate) fn summary() -> Summary {
                 elo_ci95: [elo - 15.0, elo + 15.0],
             })
             .collect(),
+        scorers: Vec::new(),
+        agreement: Vec::new(),
         judged: Vec::new(),
     }
 }

@@ -46,6 +46,22 @@ pub fn run(
     Ok(())
 }
 
+/// Has `scorer` reward all answers, and leaves [`GOLDEN`](crate::GOLDEN) in the stage's directory, for an evaluation to
+/// compare with its own golden rewards. An interrupted stage does not ask again for what it has.
+///
+/// # Errors
+///
+/// Those of [`run`] but for the number of samples.
+pub fn score_golden(
+    inputs: &EvalInputs<'_>,
+    scorer: &dyn Scorer,
+    ctx: &StageContext,
+) -> Result<(), Error> {
+    let data = inputs::read(inputs)?;
+    golden::score(&data, scorer, inputs.golden_name, ctx)?;
+    Ok(())
+}
+
 fn json(summary: &Summary, dir: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = serde_json::to_vec_pretty(summary).map_err(|source| Error::Json {
         path: dir.join("summary.json"),

@@ -41,6 +41,9 @@ pub struct Summary {
     pub rows: Vec<PolicyRow>,
     /// Paired differences between rankers at `headline_n`.
     pub comparisons: Vec<Comparison>,
+    /// What each reward, and the golden one, buys by the distance from SFT.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kl_sweep: Vec<KlSweep>,
     /// The claims, each with its p-value and that after Holm's correction: of the trained policies and of each reward's choice at
     /// `headline_n` against SFT, and of these choices against each other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -48,9 +51,70 @@ pub struct Summary {
     /// How strong each policy is among all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strengths: Vec<Strength>,
+    /// What further held-out scorers say of the same answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scorers: Vec<ScorerSummary>,
+    /// Whether these and the golden reward agree, pair by pair.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agreement: Vec<Agreement>,
     /// What a language model says of policies against SFT, where one was asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub judged: Vec<Judged>,
+}
+
+/// SFT's stored answers tilted towards a ranker: each weighs `exp(score/β)` among those to its prompt, with one β
+/// for all prompts. It is where training on the ranker with that much KL leads at best.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KlSweep {
+    /// The ranker.
+    pub ranker: String,
+    /// KL of the weights from even ones in nats, in the mean over prompts. It is near that from SFT only far
+    /// below the logarithm of the number of stored answers, which it cannot exceed.
+    pub kl_nats: f64,
+    /// Mean golden reward.
+    pub golden_mean: f64,
+    /// Golden mean minus that of `sft`.
+    pub delta_vs_sft: f64,
+    /// Its paired interval.
+    pub delta_vs_sft_ci95: [f64; 2],
+}
+
+/// A further scorer's rewards of all policies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScorerSummary {
+    /// Its name.
+    pub scorer: String,
+    /// The initial policy, SFT, those trained from it, what each reward chooses at `headline_n`, and the
+    /// demonstrator.
+    pub policies: Vec<ScoredPolicy>,
+}
+
+/// A policy by the word of a further scorer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScoredPolicy {
+    /// The policy, as the report calls it.
+    pub policy: String,
+    /// Mean reward, in the scorer's own unit.
+    pub mean: f64,
+    /// Its interval.
+    pub mean_ci95: [f64; 2],
+    /// Mean minus that of `sft`.
+    pub delta_vs_sft: f64,
+    /// Its paired interval.
+    pub delta_vs_sft_ci95: [f64; 2],
+}
+
+/// How alike two scorers order SFT's stored answers to a prompt, averaged over prompts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Agreement {
+    /// A scorer.
+    pub scorer: String,
+    /// Another.
+    pub versus: String,
+    /// Rank correlation; `None` without spread.
+    pub spearman_within_prompt: Option<f64>,
+    /// Correlation; `None` without spread.
+    pub pearson_within_prompt: Option<f64>,
 }
 
 /// A policy's answers against SFT's by the word of a language model, each pair judged in both orders.
@@ -151,6 +215,9 @@ pub struct RankerSummary {
     pub eval_auc: Option<f64>,
     /// Held-out loss in nats.
     pub eval_loss: Option<f64>,
+    /// Whether its logits mean what they say, on the same answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationSummary>,
     /// How well surface features of the answers alone tell the classes apart.
     #[serde(default)]
     pub shallow_auc: Option<f64>,
@@ -184,6 +251,16 @@ pub struct RankerSummary {
     pub fall_from_peak: f64,
     /// Its paired interval; slightly pessimistic, because the data chose the peak.
     pub fall_from_peak_ci95: [f64; 2],
+}
+
+/// How a reward model's predictions compare with what they predict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CalibrationSummary {
+    /// Of answers with like predictions: mean predicted probability of the positive class, share of
+    /// positives, number of answers. Ascending.
+    pub bins: Vec<(f64, f64, usize)>,
+    /// Mean distance of prediction and share, weighted by the number of answers.
+    pub expected_calibration_error: f64,
 }
 
 /// A policy that was evaluated.

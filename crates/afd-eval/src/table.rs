@@ -167,7 +167,7 @@ pub(crate) fn percent(share: f64) -> String {
 }
 
 /// The first column to the left, the others to the right.
-fn columns(rows: &[Vec<String>]) -> String {
+pub(crate) fn columns(rows: &[Vec<String>]) -> String {
     let cell_width =
         |row: &Vec<String>, column: usize| row.get(column).map_or(0, |cell| cell.chars().count());
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);

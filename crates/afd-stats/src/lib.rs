@@ -7,7 +7,7 @@
 //! * [`Bootstrap`], [`percentile_interval`]: intervals of means over prompts, and of what is made of
 //!   them.
 //! * [`permutation_p`], [`holm`]: whether differences could be chance, one or many of them;
-//!   [`bradley_terry`]: strengths from who beats whom.
+//!   [`bradley_terry`]: strengths from who beats whom; [`student_interval`]: of a mean over few seeds.
 //! * [`auc`](fn@auc), [`auc_within`], [`compare_aucs`]: how well scores tell two classes apart.
 //! * [`pearson_within`], [`spearman_within`], [`kendall_within`]: what goes together within
 //!   prompts; [`ties_within`].
@@ -43,6 +43,7 @@ mod permutation;
 mod ranks;
 mod rounding;
 mod strengths;
+mod student;
 mod temperature;
 #[cfg(test)]
 mod testing;
@@ -60,6 +61,7 @@ pub use crate::{
     ranks::{average_ranks, kendall_within, spearman_within, ties_within},
     rounding::six_digits,
     strengths::{ELO_POINTS_PER_NAT, bradley_terry},
+    student::student_interval,
     temperature::{Temperature, fit_temperature},
     win_rates::win_rates,
 };

@@ -1,5 +1,7 @@
 //! Model cards: the `README.md` of an exported model.
 
+mod evaluation;
+
 use std::{fmt::Write, fs, path::Path};
 
 use afd_model::Head;
@@ -7,6 +9,7 @@ use afd_stage::Manifest;
 use serde_json::Value;
 
 use crate::{args::ExportFormat, error::Error};
+use evaluation::Evaluation;
 
 /// The configuration of the run, as it goes with the model.
 const CONFIG: &str = "afd-config.toml";
@@ -28,6 +31,8 @@ struct Made {
     metrics: Vec<(String, Value)>,
     /// The run's configuration, resolved.
     config: Option<(String, toml::Table)>,
+    /// What the run's evaluation says of it.
+    evaluation: Option<Evaluation>,
 }
 
 impl Card {
@@ -47,7 +52,9 @@ impl Card {
                 let manifest = Manifest::read(from)?;
                 let settings = settings(&manifest.config);
                 // The run may have gone on with other settings since.
-                let config = from.ancestors().skip(1).find_map(run_config);
+                let run_dir = from.ancestors().skip(1).find(|dir| is_run(dir));
+                let config = run_dir.and_then(run_config);
+                let evaluation = run_dir.and_then(|dir| Evaluation::read(dir, &manifest));
                 let config =
                     config.filter(|(_, config)| agrees(config, &manifest.stage, &settings));
                 Some(Made {
@@ -55,6 +62,7 @@ impl Card {
                     manifest,
                     metrics: metrics(&from.join("summary.json")),
                     config,
+                    evaluation,
                 })
             }
         };
@@ -105,6 +113,9 @@ impl Card {
         );
         let _ = write!(card, "\n## Use\n\n```python\n{}```\n", self.usage());
         if let Some(made) = &self.made {
+            if let Some(evaluation) = &made.evaluation {
+                evaluation.render(&mut card);
+            }
             made.render(&mut card);
         }
         card.push_str(CITATION);
@@ -133,7 +144,13 @@ impl Card {
         if let Some(made) = &self.made {
             let data = made.data();
             let _ = writeln!(yaml, "datasets: [{}]", quoted(&data));
-            if !made.metrics.is_empty() {
+            let evaluated = made.evaluation.as_ref().map(Evaluation::metrics);
+            let metrics: Vec<_> = made
+                .metrics
+                .iter()
+                .chain(evaluated.iter().flatten())
+                .collect();
+            if !metrics.is_empty() {
                 let _ = write!(
                     yaml,
                     "model-index:\n- name: {}\n  results:\n  - task: {{ type: {task} }}\n    \
@@ -141,7 +158,7 @@ impl Card {
                     quoted(name),
                     data = quoted(&data)
                 );
-                for (metric, value) in &made.metrics {
+                for (metric, value) in metrics {
                     let _ = writeln!(yaml, "    - {{ type: {metric}, value: {value} }}");
                 }
             }
@@ -328,11 +345,13 @@ fn metrics(path: &Path) -> Vec<(String, Value)> {
         .collect()
 }
 
-/// The resolved configuration of the run in `dir`, if it is one.
+/// Whether `dir` is the directory of a run.
+fn is_run(dir: &Path) -> bool {
+    dir.join("run.json").exists()
+}
+
+/// The resolved configuration of the run in `dir`.
 fn run_config(dir: &Path) -> Option<(String, toml::Table)> {
-    if !dir.join("run.json").exists() {
-        return None;
-    }
     let text = fs::read_to_string(dir.join("config.toml")).ok()?;
     let table = text.parse().ok()?;
     Some((text, table))

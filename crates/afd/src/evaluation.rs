@@ -1,12 +1,16 @@
 //! The last stages: what a language model says of the answers, and the evaluation with its report.
 
-use std::{env, path::PathBuf};
+mod scorers;
 
-use afd_eval::{EvalInputs, PolicyCost, PolicyInput, RunRecord, StageRecord};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use afd_eval::{EvalInputs, GOLDEN, PolicyCost, PolicyInput, RunRecord, StageRecord};
 use afd_judge::{JudgeConfig, JudgeInputs, RewardServer, cache_file};
-use afd_model::Scorer;
 use afd_policy::sample;
-use afd_reward::{RewardModel, score};
+use afd_reward::score;
 use afd_stage::{Artifact, Manifest, StageContext, source_artifact};
 
 use crate::{
@@ -14,10 +18,11 @@ use crate::{
     costs,
     error::Error,
     policies::Made,
-    rows,
     stages::{Named, Stages, files, names},
-    steps::Stopped,
+    steps::{self, Stopped, covers},
 };
+
+pub(crate) use scorers::scorer_names;
 
 /// What is evaluated.
 pub(crate) struct Evaluated<'a> {
@@ -32,18 +37,6 @@ pub(crate) struct Evaluated<'a> {
     pub(crate) policies: &'a [Made],
 }
 
-/// A server of rewards as a golden scorer.
-struct ServerScorer(RewardServer);
-
-impl Scorer for ServerScorer {
-    fn score(
-        &self,
-        pairs: &[(&str, &str)],
-    ) -> Result<Vec<f64>, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.0.score(pairs)?)
-    }
-}
-
 /// The stages `judged/NAME`, in their order.
 pub(crate) fn judged_names(config: &Config) -> Vec<String> {
     if config.llm_judge.is_none() {
@@ -55,6 +48,41 @@ pub(crate) fn judged_names(config: &Config) -> Vec<String> {
         .chain(rewards)
         .map(|name| format!("judged/{name}"))
         .collect()
+}
+
+/// Checks that the keys are there which the servers of stages still to be run ask for.
+///
+/// # Errors
+/// When one is not.
+pub(crate) fn check_keys(
+    config: &Config,
+    run_dir: &Path,
+    until: Option<&str>,
+) -> Result<(), Error> {
+    let names = steps::names(config);
+    let last = until.and_then(|until| names.iter().rposition(|name| covers(until, name)));
+    let ahead = &names[..last.map_or(names.len(), |last| last + 1)];
+    let left = |name: &str| {
+        let done = run_dir.join(name).join("manifest.json").is_file();
+        !done && ahead.iter().any(|other| other == name)
+    };
+    let variable = |name: &str| env::var(name).ok();
+    if let Some(judge) = &config.llm_judge
+        && judged_names(config).iter().any(|name| left(name))
+    {
+        afd_judge::check_key(judge, &variable)?;
+    }
+    let golden = config.golden.golden_server.iter();
+    let further = config.scorers.iter().zip(scorer_names(config));
+    let servers = golden.map(|server| (server, "eval".to_owned()));
+    let servers = servers
+        .chain(further.filter_map(|(scorer, stage)| Some((scorer.from.server.as_ref()?, stage))));
+    for (server, stage) in servers {
+        if left(&stage) {
+            RewardServer::new(server, &variable)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the winners by a reward are called.
@@ -127,6 +155,7 @@ impl Stages<'_> {
         &self,
         of: &Evaluated<'_>,
         judged: &Named,
+        scorers: &Named,
         golden: Option<(Artifact, &Artifact)>,
     ) -> Result<(), Stopped> {
         let config = self.config;
@@ -136,19 +165,21 @@ impl Stages<'_> {
         inputs.extend(of.diagnostics.iter().map(|(_, found)| found));
         inputs.extend(of.policies.iter().flat_map(Made::artifacts));
         inputs.extend(judged.iter().map(|(_, found)| found));
+        inputs.extend(scorers.iter().map(|(_, found)| found));
         inputs.extend(golden.iter().map(|(model, _)| model));
         let policies: Vec<PolicyInput> = of.policies.iter().map(Made::input).collect();
         let scoring = golden
             .as_ref()
             .map(|_| (batch, config.precision, self.form()));
         let made: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
-        let rankers = (names(of.scores), names(of.diagnostics), made, names(judged));
+        let rankers = (names(of.scores), names(of.diagnostics), made);
+        let others = (names(judged), names(scorers));
         let asked = config
             .golden
             .golden_server
             .as_ref()
             .map(|server| &server.url);
-        let key = (&config.eval, name, scoring, rankers, asked);
+        let key = (&config.eval, name, scoring, rankers, others, asked);
         self.steps.stage(self.run, "eval", &key, &inputs, |ctx| {
             let record = self.run_record(ctx)?;
             let inputs = EvalInputs {
@@ -159,21 +190,13 @@ impl Stages<'_> {
                 policies: &policies,
                 reward_summaries: &files(of.diagnostics, "summary.json"),
                 judged: &files(judged, "summary.json"),
+                scorers: &files(scorers, GOLDEN),
                 golden_name: name,
                 record: &record,
             };
+            let classifier = golden.as_ref().map(|(model, base)| (model, *base));
             let server = config.golden.golden_server.as_ref();
-            let scorer: Box<dyn Scorer> = match (&golden, server) {
-                (None, None) => Box::new(rows::WorldScorer),
-                (None, Some(server)) => {
-                    let variable = |name: &str| env::var(name).ok();
-                    Box::new(ServerScorer(RewardServer::new(server, &variable)?))
-                }
-                (Some((model, base)), _) => {
-                    let options = self.reading(base);
-                    Box::new(RewardModel::load(model.path(), &options, self.placement)?)
-                }
-            };
+            let scorer = self.scorer(classifier, server)?;
             Ok::<(), Error>(afd_eval::run(&config.eval, &inputs, scorer.as_ref(), ctx)?)
         })?;
         Ok(())

@@ -11,11 +11,7 @@ use afd_hub::{Model, Options, Repository, Snapshot};
 use afd_stage::{Artifact, source_artifact, source_files};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    config::{Config, Golden},
-    error::Error,
-    observer,
-};
+use crate::{config::Config, error::Error, observer};
 
 /// The key of the initial policy.
 pub(crate) const INITIAL: &str = "model.path";
@@ -27,8 +23,8 @@ pub(crate) const GOLDEN: &str = "eval.golden_path";
 #[derive(Debug)]
 pub(crate) struct Models {
     pub(crate) initial: Located,
-    /// For `golden = "classifier"`.
-    pub(crate) golden: Option<Located>,
+    /// The classifiers that measure, by their keys.
+    pub(crate) classifiers: BTreeMap<String, Located>,
 }
 
 /// A model that is here.
@@ -59,21 +55,36 @@ impl Models {
     /// # Errors
     /// When one cannot be had.
     pub(crate) fn locate(config: &Config, pins: &Pins) -> Result<Self, Error> {
-        let golden = (config.golden.golden == Golden::Classifier)
-            .then(|| Located::find(GOLDEN, &config.golden.golden_path, pins))
-            .transpose()?;
+        let initial = Located::find(INITIAL, &config.model.path, pins)?;
+        let find = |(key, path): (String, &Path)| {
+            let found = Located::find(&key, path, pins)?;
+            Ok((key, found))
+        };
         Ok(Self {
-            initial: Located::find(INITIAL, &config.model.path, pins)?,
-            golden,
+            initial,
+            classifiers: config
+                .classifiers()
+                .map(find)
+                .collect::<Result<_, Error>>()?,
         })
+    }
+
+    /// The classifier of a key, as stages take it.
+    ///
+    /// # Errors
+    /// When its files cannot be read.
+    pub(crate) fn classifier(&self, key: &str) -> Result<Option<Artifact>, Error> {
+        self.classifiers.get(key).map(Located::artifact).transpose()
     }
 
     /// What `run.json` is to remember.
     pub(crate) fn pins(&self) -> Pins {
-        let initial = (INITIAL, Some(&self.initial));
-        let all = [initial, (GOLDEN, self.golden.as_ref())];
-        let pin = |(key, model): (&str, Option<&Located>)| Some((key.to_owned(), model?.pin()?));
-        all.into_iter().filter_map(pin).collect()
+        let classifiers = self.classifiers.iter();
+        let all = classifiers.map(|(key, model)| (key.as_str(), model));
+        let pin = |(key, model): (&str, &Located)| Some((key.to_owned(), model.pin()?));
+        all.chain([(INITIAL, &self.initial)])
+            .filter_map(pin)
+            .collect()
     }
 }
 
@@ -169,12 +180,10 @@ pub(crate) fn here(path: &Path) -> Option<PathBuf> {
 /// # Errors
 /// When it would have to be fetched and must not be, or the environment cannot be used.
 pub(crate) fn outlook(config: &Config) -> Result<Vec<String>, Error> {
-    let golden = (config.golden.golden == Golden::Classifier)
-        .then_some((GOLDEN, config.golden.golden_path.as_path()));
     let mut lines = Vec::new();
-    for (key, path) in [(INITIAL, config.model.path.as_path())]
+    for (key, path) in [(INITIAL.to_owned(), config.model.path.as_path())]
         .into_iter()
-        .chain(golden)
+        .chain(config.classifiers())
     {
         let Model::Repository(repository) = named(path) else {
             continue;

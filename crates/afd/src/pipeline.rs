@@ -11,7 +11,7 @@ use crate::{
     config::{Config, Golden},
     error::Error,
     evaluation::Evaluated,
-    models::{Located, Models},
+    models::{GOLDEN, Models},
     policies::Ingredients,
     rows,
     stages::Stages,
@@ -129,7 +129,7 @@ fn all(stages: &Stages<'_>, models: &Models) -> Result<(), Stopped> {
     let golden = match config.golden.golden {
         Golden::World | Golden::Http => None,
         Golden::Judge => judge,
-        Golden::Classifier => models.golden.as_ref().map(Located::artifact).transpose()?,
+        Golden::Classifier => models.classifier(GOLDEN)?,
     };
     let golden = golden.map(|model| (model, &initial));
     let evaluated = Evaluated {
@@ -142,7 +142,8 @@ fn all(stages: &Stages<'_>, models: &Models) -> Result<(), Stopped> {
         policies: &policies,
     };
     let judged = stages.judged(&evaluated)?;
-    stages.eval(&evaluated, &judged, golden)
+    let scorers = stages.scorers(&evaluated, models, &initial)?;
+    stages.eval(&evaluated, &judged, &scorers, golden)
 }
 
 /// Answers of both policies that the reward models learn from.

@@ -48,6 +48,7 @@ pub(crate) fn names(config: &Config) -> Vec<String> {
     names.push("policy/best-of-n".to_owned());
     names.extend(policies::stage_names(config));
     names.extend(evaluation::judged_names(config));
+    names.extend(evaluation::scorer_names(config));
     names.push("eval".to_owned());
     names
 }

@@ -9,13 +9,14 @@ use afd_stats::{
 use super::{COMPARISONS, Evaluation};
 use crate::{
     EvalConfig,
+    golden::GoldenRow,
     inputs::Ranker,
     summary::{RankerKind, Strength, Test},
 };
 
 /// A policy: its answers to each prompt, by their golden reward, and what each weighs.
-struct Contestant {
-    name: String,
+pub(super) struct Contestant {
+    pub(super) name: String,
     golden: Vec<Vec<f64>>,
     weights: Vec<Vec<f64>>,
 }
@@ -32,7 +33,7 @@ impl Contestant {
     }
 
     /// The golden reward to be expected at each prompt.
-    fn means(&self) -> Vec<f64> {
+    pub(super) fn means(&self) -> Vec<f64> {
         let each = self.weights.iter().zip(&self.golden);
         each.map(|(weights, golden)| weighted(weights, golden))
             .collect()
@@ -79,7 +80,7 @@ impl Evaluation<'_> {
         rankers: &[(&Ranker, RankerKind)],
         seed: u64,
     ) -> (Vec<Test>, Vec<Strength>) {
-        let contestants = self.contestants(rankers);
+        let contestants = self.contestants(self.golden, rankers);
         let means: Vec<Vec<f64>> = contestants.iter().map(Contestant::means).collect();
         (
             self.tests(config, &contestants, &means, seed),
@@ -87,29 +88,38 @@ impl Evaluation<'_> {
         )
     }
 
-    fn contestants(&self, rankers: &[(&Ranker, RankerKind)]) -> Vec<Contestant> {
-        let of = |values: &dyn Fn(usize) -> Vec<f64>| (0..self.golden.len()).map(values).collect();
+    /// All policies, their answers rewarded by `golden`: the initial one, SFT, those trained from it, what each
+    /// reward chooses at the headline N, and the demonstrator.
+    pub(super) fn contestants(
+        &self,
+        golden: &[GoldenRow],
+        rankers: &[(&Ranker, RankerKind)],
+    ) -> Vec<Contestant> {
+        let of = |values: &dyn Fn(&GoldenRow) -> Vec<f64>| -> Vec<Vec<f64>> {
+            golden.iter().map(values).collect()
+        };
+        let sft = of(&|row| row.sft.clone());
         let mut all = vec![
-            Contestant::plain("init", of(&|prompt| self.golden[prompt].init.clone())),
-            Contestant::plain(SFT, self.sft.clone()),
+            Contestant::plain("init", of(&|row| row.init.clone())),
+            Contestant::plain(SFT, sft.clone()),
         ];
         for policy in &self.data.policies {
-            let golden = of(&|prompt| self.golden[prompt].policy(&policy.name).to_vec());
-            all.push(Contestant::plain(&policy.name, golden));
+            let own = of(&|row| row.policy(&policy.name).to_vec());
+            all.push(Contestant::plain(&policy.name, own));
         }
         for (ranker, kind) in rankers {
             if *kind == RankerKind::Reward {
                 let scores = ranker.scores.iter();
                 all.push(Contestant {
                     name: self.best_of(&ranker.name),
-                    golden: self.sft.clone(),
+                    golden: sft.clone(),
                     weights: scores
                         .map(|scores| best_of_n_weights(scores, self.headline_n))
                         .collect(),
                 });
             }
         }
-        let demonstrations = of(&|prompt| vec![self.golden[prompt].demonstration]);
+        let demonstrations = of(&|row| vec![row.demonstration]);
         all.push(Contestant::plain("demonstrator", demonstrations));
         all
     }

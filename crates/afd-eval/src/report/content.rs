@@ -4,7 +4,7 @@ use afd_stats::CONFIDENCE;
 
 use super::{
     Answer, Block, Cell, Content, Dialogue, Table, Tone, behaviour, browser::browser, contest,
-    figures, run, trained,
+    figures, run, scorers, trained,
 };
 use crate::{
     CLOSED_FORM, EvalConfig,
@@ -35,6 +35,7 @@ pub(crate) fn blocks(
     blocks.push(Block::Heading("Policies".to_owned()));
     blocks.push(Block::Table(policies(summary, numbers)));
     blocks.extend(contest::blocks(summary, numbers));
+    blocks.extend(scorers::blocks(summary));
     blocks.push(figures::histogram(summary, golden));
     blocks.extend(trained::blocks(summary, numbers));
     blocks.extend(behaviour::blocks(summary));
@@ -49,10 +50,11 @@ pub(crate) fn blocks(
     blocks.push(figures::golden_over_n(summary, numbers));
     blocks.push(Block::Table(best_of_n(summary, numbers)));
     blocks.push(figures::proxy_against_golden(summary, numbers));
-    blocks.push(figures::gain_over_kl(summary, numbers));
+    blocks.extend(figures::kl_sweep(summary, numbers));
 
     blocks.push(Block::Heading("What the rankers look at".to_owned()));
     blocks.push(Block::Table(rankers(summary)));
+    blocks.extend(figures::calibration(summary));
 
     let dialogues = dialogues(summary, data, golden, config.examples, numbers);
     let trivial = trivial_rankers(&data.dialogues, golden);
@@ -356,7 +358,7 @@ pub(super) fn plain(text: &str) -> Cell {
     }
 }
 
-fn tone(difference: [f64; 2]) -> Tone {
+pub(super) fn tone(difference: [f64; 2]) -> Tone {
     match difference {
         [low, _] if low > 0.0 => Tone::Strong,
         [_, high] if high < 0.0 => Tone::Weak,

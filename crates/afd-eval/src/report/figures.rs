@@ -1,6 +1,8 @@
 //! The report's plots.
 
+mod calibration;
 mod golden_over_kl;
+mod kl_sweep;
 
 use afd_stats::CONFIDENCE;
 
@@ -16,7 +18,9 @@ use crate::{
     table::percent,
 };
 
+pub(super) use calibration::calibration;
 pub(super) use golden_over_kl::golden_over_kl;
+pub(super) use kl_sweep::kl_sweep;
 
 const DASHED: &str = "6 4";
 const DOTTED: &str = "2 3";
@@ -153,58 +157,6 @@ pub(super) fn proxy_against_golden(summary: &Summary, numbers: Numbers) -> Block
 /// The ranker's score of the smallest N, which is SFT's own mean if that is 1.
 fn proxy_of_sft(rows: &[&PolicyRow]) -> Option<f64> {
     rows.first()?.proxy_mean
-}
-
-/// What a nat buys.
-pub(super) fn gain_over_kl(summary: &Summary, numbers: Numbers) -> Block {
-    let series = |ranker: &RankerSummary| {
-        let points = summary
-            .best_of_n(&ranker.ranker)
-            .filter_map(|row| {
-                let range = numbers.interval(row.delta_vs_sft_ci95);
-                Some(Point {
-                    x: row.kl_nats?.sqrt(),
-                    y: row.delta_vs_sft,
-                    interval: Some(row.delta_vs_sft_ci95),
-                    across: None,
-                    hint: format!(
-                        "N = {}: {} {range}",
-                        row.n,
-                        numbers.signed(row.delta_vs_sft)
-                    ),
-                })
-            })
-            .collect();
-        Series {
-            points,
-            ..empty(&ranker.ranker)
-        }
-    };
-    let shown = summary
-        .rankers
-        .iter()
-        .filter(|ranker| ranker.kind == RankerKind::Reward);
-    let chart = Chart {
-        label: "Gain in golden reward over SFT against the bound on the KL divergence".to_owned(),
-        x_title: "√ of the bound on KL(best-of-N ‖ sft), √nats".to_owned(),
-        y_title: "golden reward minus that of SFT".to_owned(),
-        x_ticks: Vec::new(),
-        y_from_zero: false,
-        series: shown.map(series).collect(),
-        levels: vec![Level {
-            name: "sft".to_owned(),
-            look: SFT,
-            y: 0.0,
-        }],
-    };
-    Block::Figure {
-        svg: chart.svg(),
-        caption: format!(
-            "Gain over SFT for the distance from it. The distance is the bound ln N − (N − 1)/N, \
-             the same for all rankers. Whiskers: paired {} % intervals.",
-            percent(CONFIDENCE)
-        ),
-    }
 }
 
 /// How the golden reward is distributed over single answers.

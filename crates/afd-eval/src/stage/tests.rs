@@ -3,6 +3,7 @@
 mod policies;
 mod record;
 mod refusals;
+mod scorers;
 
 use std::{
     cell::Cell,
@@ -17,7 +18,9 @@ use afd_stage::{Quiet, RunDir, StageError};
 use serde::Serialize;
 
 use super::*;
-use crate::{KlKind, LogProbs, Policy, PolicyInput, RunRecord, StageRecord, load_summary};
+use crate::{
+    GoldenRow, KlKind, LogProbs, Policy, PolicyInput, RunRecord, StageRecord, load_summary,
+};
 
 /// Reads an answer's reward off its text; fails from a call on.
 struct Reader {
@@ -55,6 +58,7 @@ struct Files {
     sft: Vec<Sample>,
     rankers: Vec<(&'static str, Vec<Scores>)>,
     policies: Vec<Trained>,
+    scorers: Vec<(&'static str, Vec<GoldenRow>)>,
     summary: &'static str,
     record: RunRecord,
 }
@@ -116,6 +120,7 @@ fn files() -> Files {
             ("closed-form", scores([1.0, 2.0, 3.0], [0.0, 1.0, -1.0])),
         ],
         policies: Vec::new(),
+        scorers: Vec::new(),
         summary: r#"{"eval_accuracy": 0.9, "eval_auc": 0.97, "eval_loss": 0.2, "pairs": 8, "x": 0}"#,
         record: record(&[("eval", None)]),
     }
@@ -149,6 +154,7 @@ fn config() -> EvalConfig {
     EvalConfig {
         n: vec![1, 2, 3, 4],
         bootstrap_resamples: 400,
+        kl: vec![0.1, 0.5],
         bradley_terry_prior: 1.0,
         examples: 2,
         browser_prompts: 2,
@@ -208,6 +214,16 @@ fn evaluate_in(
             }
         })
         .collect();
+    let scorers: Vec<(String, PathBuf)> = files
+        .scorers
+        .iter()
+        .map(|(name, rows)| {
+            (
+                (*name).to_owned(),
+                write(dir, &format!("{name}.jsonl"), rows),
+            )
+        })
+        .collect();
     let inputs = EvalInputs {
         test: &test,
         init_samples: &init,
@@ -216,6 +232,7 @@ fn evaluate_in(
         policies: &policies,
         reward_summaries: &[("init-sft".to_owned(), summary)],
         judged: &[],
+        scorers: &scorers,
         golden_name: "reader",
         record: &files.record,
     };

@@ -16,9 +16,40 @@ pub(crate) fn run(run_dirs: &[PathBuf]) -> Result<(), Error> {
                 .iter()
                 .map(named)
                 .collect::<Result<Vec<_>, Error>>()?;
-            print(&afd_eval::comparison_table(&runs))
+            let table = afd_eval::comparison_table(&runs);
+            let across = match seeds_of_one_configuration(run_dirs)? {
+                None => String::new(),
+                Some(seeds) => {
+                    let summaries = runs.into_iter().map(|(_, summary)| summary);
+                    let runs: Vec<(u64, Summary)> = seeds.into_iter().zip(summaries).collect();
+                    format!("\n{}", afd_eval::across_seeds_table(&runs))
+                }
+            };
+            print(&format!("{table}{across}"))
         }
     }
+}
+
+/// The seeds of the runs, if these are distinct and all that their configurations differ in.
+fn seeds_of_one_configuration(run_dirs: &[PathBuf]) -> Result<Option<Vec<u64>>, Error> {
+    let mut seeds = Vec::new();
+    let mut shared: Option<toml::Table> = None;
+    for run_dir in run_dirs {
+        let text = afd_stage::fs::read_to_string(&run_dir.join("config.toml"))?;
+        let Ok(mut config) = text.parse::<toml::Table>() else {
+            return Ok(None);
+        };
+        let seed = config.remove("seed").and_then(|seed| seed.as_integer());
+        let Some(seed) = seed.and_then(|seed| u64::try_from(seed).ok()) else {
+            return Ok(None);
+        };
+        let same = shared.get_or_insert_with(|| config.clone()) == &config;
+        if !same || seeds.contains(&seed) {
+            return Ok(None);
+        }
+        seeds.push(seed);
+    }
+    Ok(Some(seeds))
 }
 
 /// `afd schema`: what a summary holds.

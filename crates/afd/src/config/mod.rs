@@ -10,6 +10,7 @@ mod policy_rules;
 mod problem;
 mod recipe;
 mod rules;
+mod scorers;
 mod sections;
 mod size;
 
@@ -30,7 +31,7 @@ use afd_sft::SftConfig;
 use afd_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::models::{self, Located, Models};
+use crate::models::{self, Models};
 pub(crate) use layers::{Layers, Overrides};
 pub(crate) use policies::{
     AdversarialConfig, DiscriminatorStart, Method, PolicyConfig, PolicySource, ReferencePolicy,
@@ -38,6 +39,7 @@ pub(crate) use policies::{
 };
 pub(crate) use problem::ConfigError;
 pub(crate) use recipe::Recipe;
+pub(crate) use scorers::{ScorerConfig, ScorerKind};
 use sections::Sections;
 pub(crate) use size::Size;
 
@@ -66,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) llm_judge: Option<JudgeConfig>,
     pub(crate) eval: EvalConfig,
     pub(crate) golden: GoldenConfig,
+    /// Further scorers, by name.
+    pub(crate) scorers: Vec<ScorerConfig>,
     /// The file that says all this again, whole.
     pub(crate) resolved: String,
 }
@@ -227,9 +231,17 @@ impl Config {
     pub(crate) fn load(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
         let mut layers = Layers::load(path, overrides)?;
         layers.resolve_paths(&PATHS, |_, _| false);
-        layers.resolve_paths(&MODELS, |text, base| {
-            matches!(Model::parse(text, base), Model::Repository(_))
-        });
+        let is_repository =
+            |text: &str, base: &Path| matches!(Model::parse(text, base), Model::Repository(_));
+        layers.resolve_paths(&MODELS, is_repository);
+        let scorers: Vec<String> = match layers.table.get(scorers::SCORERS) {
+            Some(toml::Value::Table(named)) => {
+                named.keys().map(|name| scorers::path_key(name)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let scorers: Vec<&str> = scorers.iter().map(String::as_str).collect();
+        layers.resolve_paths(&scorers, is_repository);
         let resolved = layers.to_toml();
         let mut sections = Sections::new(&layers);
         let root: Option<Root> = sections.read("");
@@ -254,6 +266,7 @@ impl Config {
             .then(|| sections.read::<JudgeConfig>(JUDGE));
         let eval = sections.read("eval");
         let golden = sections.read("eval");
+        let scorers = scorers::read(&mut sections);
         sections.finish()?;
         // `finish` succeeded, so every section was read.
         let assembled = (|| {
@@ -277,6 +290,7 @@ impl Config {
                 llm_judge: llm_judge.flatten(),
                 eval: eval?,
                 golden: golden?,
+                scorers: scorers?,
                 resolved,
             })
         })();
@@ -297,8 +311,11 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with all problems found.
     pub(crate) fn check_models(&self, path: &Path, models: &Models) -> Result<(), ConfigError> {
-        let golden = models.golden.as_ref().map(Located::dir);
-        let found = self.model_problems(Some(models.initial.dir()), golden);
+        let classifiers = models.classifiers.iter();
+        let classifiers: Vec<_> = classifiers
+            .map(|(key, model)| (key.clone(), model.dir().to_path_buf()))
+            .collect();
+        let found = self.model_problems(Some(models.initial.dir()), &classifiers);
         if found.is_empty() {
             return Ok(());
         }

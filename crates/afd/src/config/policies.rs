@@ -292,7 +292,7 @@ impl PolicyConfig {
 
 /// Reads all of them, by name, those that others go on from before these.
 pub(super) fn read(sections: &mut Sections<'_>) -> Option<Vec<PolicyConfig>> {
-    let tables = sections.named(POLICIES, COMMON);
+    let tables = sections.named(POLICIES, Some(COMMON));
     sections.know::<PolicySource>(COMMON);
     sections.know::<AdversarialConfig>(COMMON);
     sections.know::<RlConfig>(COMMON);

@@ -1,6 +1,6 @@
 //! What the types of a configuration cannot say: values out of range or out of step.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use afd_backend::{Dtype, Precision};
 use afd_data::DialogueForm;
@@ -9,10 +9,10 @@ use afd_judge::RewardServerConfig;
 use afd_model::{DecoderConfig, Head, LoraConfig};
 use afd_reward::{Architecture, NamedReference, ObjectiveKind, Reference, pairs::is_free_name};
 
-use super::{Config, DataSource, Golden};
+use super::{Config, DataSource, Golden, ScorerKind, scorers::SCORERS};
 use crate::models;
 
-/// What to give for `eval.golden_path`.
+/// What to give for the path of a classifier.
 const CLASSIFIER: &str = "give a sequence classifier: its directory, or its repository on the Hub \
                           as org/name or org/name@revision";
 
@@ -70,10 +70,13 @@ impl Config {
         );
         self.check_precision(&mut rules);
         self.check_data(&mut rules);
+        self.check_scorers(&mut rules);
         self.check_paths(&mut rules);
-        let golden = models::here(&self.golden.golden_path);
-        let found =
-            self.model_problems(models::here(&self.model.path).as_deref(), golden.as_deref());
+        let classifiers: Vec<_> = self
+            .classifiers()
+            .filter_map(|(key, path)| Some((key, models::here(path)?)))
+            .collect();
+        let found = self.model_problems(models::here(&self.model.path).as_deref(), &classifiers);
         rules.0.extend(found);
         self.check_sampling(&mut rules);
         for (key, problem) in self.eval.problems() {
@@ -215,8 +218,54 @@ impl Config {
             let remedy = "give the file with what the judge is told";
             rules.exists("llm_judge.prompt", &judge.prompt, remedy);
         }
-        if self.golden.golden == Golden::Classifier {
-            rules.model(models::GOLDEN, &self.golden.golden_path, CLASSIFIER);
+        for (key, path) in self.classifiers() {
+            rules.model(&key, path, CLASSIFIER);
+        }
+    }
+
+    /// The sequence classifiers that measure, by their keys.
+    pub(crate) fn classifiers(&self) -> impl Iterator<Item = (String, &Path)> {
+        let golden = (self.golden.golden == Golden::Classifier)
+            .then(|| (models::GOLDEN.to_owned(), self.golden.golden_path.as_path()));
+        let further = self.scorers.iter();
+        golden
+            .into_iter()
+            .chain(further.filter_map(|one| Some((one.key(), one.classifier()?))))
+    }
+
+    fn check_scorers(&self, rules: &mut Rules) {
+        for one in &self.scorers {
+            let key = |key: &str| format!("{SCORERS}.{}.{key}", one.name);
+            let (kind, source) = (one.from.kind, self.data.source);
+            rules.require(
+                is_free_name(&one.name) && one.name != self.golden.golden.name(),
+                &format!("{SCORERS}.{}", one.name),
+                "must be called by lower-case letters, digits and hyphens, and otherwise than the golden reward",
+            );
+            rules.require(
+                kind != ScorerKind::World || source == DataSource::World,
+                &key("kind"),
+                "cannot be \"world\" when data.source is \"file\"",
+            );
+            rules.require(
+                kind != ScorerKind::Classifier || self.data.dialogue_form != DialogueForm::ChatTemplate,
+                &key("kind"),
+                "cannot be \"classifier\" with data.dialogue_form = \"chat_template\": it would read the policy's template",
+            );
+            rules.require(
+                (kind == ScorerKind::Classifier) == one.from.path.is_some(),
+                &key("path"),
+                "must be given for kind = \"classifier\", and for no other",
+            );
+            rules.require(
+                (kind == ScorerKind::Http) == one.from.server.is_some(),
+                &key("server"),
+                "must be given for kind = \"http\", and for no other: { url, batch_size, max_retries, timeout }",
+            );
+            let server = one.from.server.iter();
+            for (name, rule) in server.flat_map(RewardServerConfig::problems) {
+                rules.add(&key(&format!("server.{name}")), format!("must be {rule}"));
+            }
         }
     }
 
@@ -225,14 +274,13 @@ impl Config {
     pub(super) fn model_problems(
         &self,
         initial: Option<&Path>,
-        golden: Option<&Path>,
+        classifiers: &[(String, PathBuf)],
     ) -> Vec<(String, String)> {
         let mut rules = Rules::default();
-        if self.golden.golden == Golden::Classifier
-            && let Some(Ok((_, Head::LanguageModel))) = golden.map(DecoderConfig::load)
-        {
-            let problem = format!("is a language model; {CLASSIFIER}");
-            rules.add(models::GOLDEN, problem);
+        for (key, dir) in classifiers {
+            if let Ok((_, Head::LanguageModel)) = DecoderConfig::load(dir) {
+                rules.add(key, format!("is a language model; {CLASSIFIER}"));
+            }
         }
         if let Some(initial) = initial {
             self.check_lengths(initial, &mut rules);

@@ -45,11 +45,16 @@ impl<'a> Sections<'a> {
         self.read_from(section, &table)
     }
 
-    /// The tables that stand in the table `group`, by name, each laid over the table `base`, which holds
+    /// The tables that stand in the table `group`, by name, each laid over the table `base`, if one holds
     /// what they have in common.
-    pub(crate) fn named(&mut self, group: &'static str, base: &str) -> Vec<(String, toml::Table)> {
-        self.known.entry(group.to_owned()).or_default();
-        self.known.entry(base.to_owned()).or_default();
+    pub(crate) fn named(
+        &mut self,
+        group: &'static str,
+        base: Option<&str>,
+    ) -> Vec<(String, toml::Table)> {
+        for table in [Some(group), base].into_iter().flatten() {
+            self.known.entry(table.to_owned()).or_default();
+        }
         let mut table = |name: &str| match self.layers.table.get(name) {
             Some(Value::Table(table)) => table.clone(),
             None => toml::Table::new(),
@@ -59,7 +64,7 @@ impl<'a> Sections<'a> {
                 toml::Table::new()
             }
         };
-        let common = table(base);
+        let common = base.map(&mut table).unwrap_or_default();
         let each = table(group)
             .into_iter()
             .filter_map(|(name, own)| match own {

@@ -64,6 +64,10 @@ fn a_policy_goes_out_whole_with_its_card() {
         "type: eval_loss",
         "AutoModelForCausalLM",
         "| `learning_rate` | 0.0002 |",
+        "## Evaluation",
+        "| **this model** (SFT) | ",
+        "| the demonstrator | ",
+        "type: golden_reward",
         "cargo xtask stage sft --config afd-config.toml",
         "2405.15624",
     ] {
@@ -85,7 +89,14 @@ fn a_reward_model_goes_out_in_half_the_bytes() {
     let config = fs::read_to_string(out.join("config.json")).unwrap();
     assert!(config.contains("ForSequenceClassification") && config.contains("bfloat16"));
     let card = fs::read_to_string(out.join("README.md")).unwrap();
-    for part in ["text-classification", "reward-trainer", "eval_accuracy"] {
+    for part in [
+        "text-classification",
+        "reward-trainer",
+        "eval_accuracy",
+        "by **this model** | ",
+        "rank correlation with the golden reward",
+        "_golden_reward",
+    ] {
         assert!(card.contains(part), "no {part:?} in:\n{card}");
     }
 }

@@ -130,6 +130,64 @@ fn settings_of_a_judge_are_checked_together() {
 }
 
 #[test]
+fn a_missing_key_is_told_before_anything_is_computed() {
+    let (address, _) = fond_of_the_first();
+    let judge = format!("{}api_key_env = \"NO_SUCH_KEY\"\n", settings(&address));
+    let server = format!(
+        "[scorers.remote]\nkind = \"http\"\nserver = {{ url = \"{address}\", api_key_env = \"NO_SUCH_KEY\", \
+         batch_size = 8, max_retries = 1, timeout = 20 }}\n"
+    );
+    for extra in [judge, server] {
+        let run = Run::new(&extra);
+        run.pipeline(&[]).fails(1, &["NO_SUCH_KEY"]);
+        assert!(!run.file("data").exists());
+        // What comes before needs no key.
+        run.pipeline(&["--until", "data"]).succeeds();
+    }
+}
+
+#[test]
+fn further_scorers_stand_beside_the_golden_one() {
+    let (address, asked) = fond_of_the_first();
+    let run = Run::new(&format!(
+        "[scorers.twin]\nkind = \"world\"\n[scorers.remote]\nkind = \"http\"\nserver = {{ url = \
+         \"{address}/rewards\", batch_size = 8, max_retries = 1, timeout = 20 }}\n"
+    ));
+    run.pipeline(&[]).succeeds();
+    let first = asked.load(Ordering::SeqCst);
+    let summary: Value = serde_json::from_str(&run.summary()).unwrap();
+    let agreement = summary["agreement"].as_array().unwrap();
+    let alike = |a: &str, b: &str| {
+        let pair = |one: &&Value| one["scorer"] == a && one["versus"] == b;
+        let found = agreement.iter().find(pair).unwrap();
+        found["spearman_within_prompt"].as_f64().unwrap()
+    };
+    assert_eq!(alike("world", "twin"), 1.0);
+    assert!(alike("remote", "twin") < 1.0, "{agreement:?}");
+    // The twin says of all policies what the golden reward does.
+    let twin = summary["scorers"].as_array().unwrap();
+    let twin = twin.iter().find(|one| one["scorer"] == "twin").unwrap();
+    let sft = &twin["policies"][1];
+    assert_eq!(sft["policy"], "sft");
+    assert_eq!(sft["mean"], summary["rows"][1]["golden_mean"]);
+    // What was scored is not asked for again.
+    run.pipeline(&["--force", "eval"]).succeeds();
+    assert_eq!(asked.load(Ordering::SeqCst), first);
+
+    let wrong = "[scorers.world]\nkind = \"classifier\"\nserver = { url = \"ftp://x\", batch_size = 0, \
+                 max_retries = 1, timeout = 20 }\n";
+    Run::new(wrong).pipeline(&[]).fails(
+        2,
+        &[
+            "`scorers.world` must be called",
+            "`scorers.world.path` must be given",
+            "`scorers.world.server` must be given for kind = \"http\"",
+            "`scorers.world.server.url` must be an address",
+        ],
+    );
+}
+
+#[test]
 fn a_server_may_give_the_golden_rewards() {
     let (address, asked) = fond_of_the_first();
     let server = format!(

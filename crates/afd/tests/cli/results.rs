@@ -16,6 +16,25 @@ fn several_runs_stand_side_by_side() {
     let heads = two.lines().next().unwrap();
     assert_eq!(heads.matches(root).count(), 2, "{two}");
     assert!(two.contains("best of 3 by init-sft"), "{two}");
+    // The same seed twice says nothing of others.
+    assert!(!two.contains("differences over"), "{two}");
+    let other = Run::finished();
+    let config = other.file("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let seed = text.lines().find(|line| line.starts_with("seed")).unwrap();
+    fs::write(&config, text.replace(seed, "seed = 123")).unwrap();
+    let other = other.root();
+    let seeds = afd(["report", root, other.to_str().unwrap()])
+        .succeeds()
+        .stdout;
+    for part in [
+        "differences over 2 seeds of one configuration",
+        "best of 3 by init-sft - sft",
+        "seed 123",
+        "no claim about other seeds: over 2 of them",
+    ] {
+        assert!(seeds.contains(part), "no {part:?} in:\n{seeds}");
+    }
     afd(["report", root, "nowhere"]).fails(2, &["nowhere holds no finished evaluation"]);
 }
 
