@@ -9,7 +9,7 @@ use clap::Parser;
 use crate::backend::{Backend, Backends};
 use crate::environment::{Environment, tuned};
 use crate::error::Error;
-use crate::{Cli, product, setup, shell};
+use crate::{Cli, browser, product, setup, shell};
 
 /// The tests that compute on a device, without the documentation's and those that start `afd`,
 /// which does so on Flex. Selecting targets and not packages leaves every feature as it is, so that
@@ -104,6 +104,12 @@ fn steps() -> Vec<Step> {
         Step::on(&union, test("libtorch", &union, ON_A_DEVICE)),
         Step::on(&union, test("vulkan", &union, ON_A_DEVICE)),
         Step::xtask("quickstart --device flex --dev --features libtorch,vulkan"),
+        Step {
+            repeat:
+                "cargo xtask browser \"${CARGO_TARGET_DIR:-target}/ci/quickstart/eval/report.html\""
+                    .to_owned(),
+            run: Box::new(report_in_a_browser),
+        },
         Step::xtask("study reward --quick --dev --features libtorch,vulkan"),
         Step::xtask("study policy --quick --dev --features libtorch,vulkan"),
         Step::xtask("agreement --dev libtorch vulkan"),
@@ -167,6 +173,17 @@ fn xtask(line: &str) -> Cli {
 fn flex_needs_nothing() -> Result<Outcome, Error> {
     let mut doctor = Command::new(product::path("release")?);
     shell::run(doctor.arg("doctor").env_clear()).map(|()| Outcome::Passed)
+}
+
+/// Opens the report that the step of the quickstart has written.
+fn report_in_a_browser() -> Result<Outcome, Error> {
+    match browser::run(&browser::Args::of_ci()?) {
+        Ok(()) => Ok(Outcome::Passed),
+        Err(Error::NoBrowser { .. }) => Ok(Outcome::Skipped(
+            "Chromium or its driver is not installed: apt-get install chromium chromium-driver",
+        )),
+        Err(error) => Err(error),
+    }
 }
 
 fn deny() -> Result<Outcome, Error> {
@@ -258,6 +275,14 @@ mod tests {
             })
             .collect();
         assert_eq!(devices, ["flex", "libtorch", "vulkan"]);
+    }
+
+    #[test]
+    fn a_browser_opens_the_report_right_after_the_quickstart_that_writes_it() {
+        let lines: Vec<String> = steps().into_iter().map(|step| step.repeat).collect();
+        let starts = |prefix| lines.iter().position(|line| line.starts_with(prefix));
+        let quickstart = starts("cargo xtask quickstart").unwrap();
+        assert_eq!(starts("cargo xtask browser"), Some(quickstart + 1));
     }
 
     #[test]

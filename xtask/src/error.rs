@@ -78,6 +78,17 @@ pub(crate) enum Error {
     LibraryPath(#[from] std::env::JoinPathsError),
     #[error("on {device} the pipeline finished other stages than on flex: {}", stages.join(", "))]
     OtherStages { device: String, stages: Vec<String> },
+    #[error(
+        "there is no {}; `cargo xtask pipeline` makes one, or name another: `cargo xtask browser REPORT.html`",
+        path.display()
+    )]
+    NoReport { path: PathBuf },
+    #[error(
+        "not installed: {}. On Debian: apt-get install chromium chromium-driver. \
+         Elsewhere name both: --chromium PATH --chromedriver PATH",
+        missing.join(", ")
+    )]
+    NoBrowser { missing: Vec<&'static str> },
     #[error("{} comparison(s) missed their bound:\n  {}", missed.len(), missed.join("\n  "))]
     Parity { missed: Vec<String> },
     #[error("{device} disagrees with flex:\n  {}", rows.join("\n  "))]
@@ -102,7 +113,8 @@ impl Error {
             | Error::Twice { .. }
             | Error::SameFolder { .. }
             | Error::Device { .. }
-            | Error::Backend { .. } => ExitCode::from(2),
+            | Error::Backend { .. }
+            | Error::NoReport { .. } => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }

@@ -9,6 +9,7 @@
 mod agreement;
 mod assets;
 mod backend;
+mod browser;
 mod ci;
 mod device;
 mod environment;
@@ -39,6 +40,7 @@ Examples:
   cargo xtask test -p afd-data               tests, arguments as for `cargo test`
   cargo xtask ci                             everything expected before a pull request
   cargo xtask study --config FILE --seeds 0,1,2
+  cargo xtask browser REPORT.html            a report, used and looked at in headless Chromium
 `cargo xtask TASK --help` has more of them.";
 
 /// Builds, runs and checks afd: alignment from demonstrations.
@@ -68,6 +70,8 @@ enum Task {
     Quickstart(quickstart::Args),
     /// Run a short pipeline on several devices and compare the results with Flex's (a step of `ci`)
     Agreement(agreement::Args),
+    /// Open a report in headless Chromium, use all of it, and attack it (a step of `ci`)
+    Browser(browser::Args),
     /// Compare models, files and losses with transformers, PEFT and TRL, both ways
     Parity(parity::Args),
     /// Run the pipeline for several seeds and tabulate the results
@@ -95,6 +99,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         Task::Ci => return Ok(ci::run()),
         Task::Quickstart(args) => quickstart::run(&args),
         Task::Agreement(args) => agreement::run(&args),
+        Task::Browser(args) => browser::run(&args),
         Task::Parity(args) => parity::run(&args),
         Task::Study(args) => study::run(&args),
         Task::Assets(args) => assets::run(&args),

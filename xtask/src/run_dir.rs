@@ -9,11 +9,16 @@ use crate::product;
 
 /// An empty folder for a check's runs, below cargo's target directory.
 pub(crate) fn fresh(name: &str) -> Result<PathBuf, Error> {
-    let folder = product::target_directory()?.join("ci").join(name);
+    let folder = of_check(name)?;
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
     }
     Ok(folder)
+}
+
+/// Where the runs of a check are, if it has run.
+pub(crate) fn of_check(name: &str) -> Result<PathBuf, Error> {
+    Ok(product::target_directory()?.join("ci").join(name))
 }
 
 /// The content of each finished stage's manifest, by the stage's name.

@@ -46,6 +46,11 @@ pub(crate) enum SetupError {
     )]
     Pip,
     #[error(
+        "pip could not install {packages}; its own words stand above. It needs the network (PyPI, or \
+         a mirror named by PIP_INDEX_URL)"
+    )]
+    Packages { packages: String },
+    #[error(
         "{} is installed but does not load: {reason}\ndelete {} and repeat this command",
         library.display(), folder.display()
     )]

@@ -36,7 +36,9 @@ pub(crate) fn python(name: &str, packages: &[&str]) -> Result<PathBuf, Error> {
     shell::run(&mut venv).map_err(|_| SetupError::NoVenv {
         path: folder.clone(),
     })?;
-    shell::run(&mut pip(&python, packages)).map_err(|_| SetupError::Pip)?;
+    shell::run(&mut pip(&python, packages)).map_err(|_| SetupError::Packages {
+        packages: packages.join(", "),
+    })?;
     let done = folder.join(DONE);
     fs::write(&done, wanted).map_err(Error::io(&done))?;
     Ok(python)
