@@ -133,6 +133,7 @@ fn main() -> Done<()> {
         reward_summaries: &[],
         judged: &[],
         scorers: &[],
+        spread: None,
         golden_name: "hash",
         record: &RunRecord::default(),
     };
@@ -141,6 +142,7 @@ fn main() -> Done<()> {
         bootstrap_resamples: 10_000,
         kl: vec![0.1, 0.25, 0.5, 1.0, 1.5],
         bradley_terry_prior: 1.0,
+        spread_answers: 2,
         examples: 5,
         browser_prompts: 50,
         blur_answers: false,

@@ -17,6 +17,9 @@ pub struct EvalConfig {
     /// Games added to every pair of policies before their strengths are fitted, half won by either, so that one
     /// which never loses has one.
     pub bradley_terry_prior: f64,
+    /// Answers to a prompt by each policy that are embedded by the initial policy, to tell how far apart they lie: 2
+    /// or more, or 0 to leave that out.
+    pub spread_answers: usize,
     /// Dialogues shown in the report.
     pub examples: usize,
     /// Prompts whose answers can be looked through in `report.html`, each with all candidates.
@@ -52,6 +55,10 @@ impl EvalConfig {
             let message = format!("is {}; must be above 0", self.bradley_terry_prior);
             problems.push(("bradley_terry_prior", message));
         }
+        if self.spread_answers == 1 {
+            let message = "is 1; must be 2 or more, or 0 to embed nothing".to_owned();
+            problems.push(("spread_answers", message));
+        }
         if self.examples > 200 {
             problems.push((
                 "examples",
@@ -72,6 +79,7 @@ mod tests {
             kl: vec![0.1, 0.5],
             bootstrap_resamples: 1000,
             bradley_terry_prior: 1.0,
+            spread_answers: 2,
             examples: 3,
             browser_prompts: 10,
             blur_answers: false,
@@ -92,10 +100,14 @@ mod tests {
         let bad = EvalConfig {
             n: vec![],
             bootstrap_resamples: 0,
+            spread_answers: 1,
             examples: 1000,
             ..good()
         };
-        assert_eq!(keys(&bad), ["n", "bootstrap_resamples", "examples"]);
+        assert_eq!(
+            keys(&bad),
+            ["n", "bootstrap_resamples", "spread_answers", "examples"]
+        );
         for n in [vec![0, 1], vec![2, 2], vec![4, 2]] {
             assert_eq!(keys(&EvalConfig { n, ..good() }), ["n"]);
         }

@@ -273,6 +273,7 @@ impl Evaluation<'_> {
             distinct_1: None,
             distinct_2: None,
             self_bleu: None,
+            embedding_spread: None,
             refusals: None,
             repetition: None,
             coverage: None,

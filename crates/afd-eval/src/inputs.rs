@@ -11,7 +11,7 @@ use std::{
 
 use afd_data::records::{Example, Sample, Scores, read_jsonl};
 use afd_stats::{Calibration, is_constant};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 pub(crate) use policy::TrainedPolicy;
 pub use policy::{LogProbs, PolicyInput};
@@ -41,6 +41,8 @@ pub struct EvalInputs<'a> {
     /// Names of further held-out scorers, and files of [`GoldenRow`]s that [`score_golden`](crate::score_golden)
     /// left of the same answers; may be empty.
     pub scorers: &'a [(String, PathBuf)],
+    /// A JSON file with at least [`EmbeddingSpread`]'s keys, if answers were embedded.
+    pub spread: Option<&'a Path>,
     /// What to call the golden reward.
     pub golden_name: &'a str,
     /// What the run was, for the report only.
@@ -52,6 +54,13 @@ pub const CLOSED_FORM: &str = "closed-form";
 
 /// The rankers that the evaluation adds by itself.
 const RESERVED: [&str; 5] = ["mean-logprob", "longest", "shortest", "random", "golden"];
+
+/// How far apart policies' answers to a prompt lie as some model embeds them.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct EmbeddingSpread {
+    /// By policy (`init`, `sft`, and those trained from it) the mean cosine distance of two answers.
+    pub spread: BTreeMap<String, Option<f64>>,
+}
 
 /// How well a reward model tells its two classes apart on held-out pairs.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -99,6 +108,8 @@ pub(crate) struct Data {
     pub(crate) rewards: BTreeMap<String, RewardSummary>,
     pub(crate) policies: Vec<TrainedPolicy>,
     pub(crate) judged: Vec<Judged>,
+    /// How far apart answers lie; empty where nothing was embedded.
+    pub(crate) spread: EmbeddingSpread,
     /// What further scorers say of all answers.
     pub(crate) scorers: Vec<(String, Vec<GoldenRow>)>,
 }
@@ -132,12 +143,7 @@ pub(crate) fn read(inputs: &EvalInputs<'_>) -> Result<Data, Error> {
                 known: known.join(", "),
             });
         }
-        let text = afd_stage::fs::read_to_string(path)?;
-        let summary = serde_json::from_str(&text).map_err(|source| Error::Json {
-            path: path.clone(),
-            source,
-        })?;
-        rewards.insert(name.clone(), summary);
+        rewards.insert(name.clone(), read_json(path)?);
     }
     let mut data = Data {
         dialogues,
@@ -145,6 +151,11 @@ pub(crate) fn read(inputs: &EvalInputs<'_>) -> Result<Data, Error> {
         rewards,
         policies: Vec::new(),
         judged: judged::read(inputs.judged)?,
+        spread: inputs
+            .spread
+            .map(read_json)
+            .transpose()?
+            .unwrap_or_default(),
         scorers: Vec::new(),
     };
     for input in inputs.policies {
@@ -153,6 +164,14 @@ pub(crate) fn read(inputs: &EvalInputs<'_>) -> Result<Data, Error> {
     }
     data.scorers = scorers::read(inputs.scorers, inputs.sft_samples, &data)?;
     Ok(data)
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let text = afd_stage::fs::read_to_string(path)?;
+    serde_json::from_str(&text).map_err(|source| Error::Json {
+        path: path.into(),
+        source,
+    })
 }
 
 fn dialogues(inputs: &EvalInputs<'_>) -> Result<Vec<Dialogue>, Error> {

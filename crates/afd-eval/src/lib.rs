@@ -38,7 +38,7 @@ mod warnings;
 pub use config::EvalConfig;
 pub use error::Error;
 pub use golden::{FILE as GOLDEN, GoldenRow};
-pub use inputs::{CLOSED_FORM, EvalInputs, LogProbs, PolicyInput, RewardSummary};
+pub use inputs::{CLOSED_FORM, EmbeddingSpread, EvalInputs, LogProbs, PolicyInput, RewardSummary};
 pub use record::{PolicyCost, RunRecord, StageRecord};
 pub use seeds::{SeedEffect, across_seeds, across_seeds_table};
 pub use stage::{run, score_golden};

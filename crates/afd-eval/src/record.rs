@@ -78,7 +78,12 @@ pub(crate) fn logged(record: &RunRecord, names: &[&str]) -> Result<Vec<(String, 
                 continue;
             };
             for (name, values) in &mut figures {
-                values.extend(number(name).map(|value| (step, value)));
+                let Some(value) = number(name) else {
+                    continue;
+                };
+                // The last step may be followed by what came of it.
+                values.pop_if(|last| last.0 == step);
+                values.push((step, value));
             }
         }
         figures.retain(|(_, values)| values.len() > 1);

@@ -367,6 +367,10 @@ pub struct PolicyRow {
     /// where there is one answer to a prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_bleu: Option<f64>,
+    /// Mean cosine distance of two answers to a prompt as the initial policy embeds them, 0 to 2: large where
+    /// they mean different things, whatever their words. `None` where nothing was embedded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_spread: Option<f64>,
     /// Share of these answers with a stock phrase of refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusals: Option<f64>,

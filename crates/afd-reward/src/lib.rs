@@ -7,6 +7,7 @@
 //! - [`learn::run`] fits a reward model to them with one of the [`objective`]s.
 //! - [`score::run`] scores stored answers with a reward model, [`closed_form::run`] with
 //!   the log-ratio of two policies.
+//! - [`spread::run`] measures how far apart policies' answers lie, as the initial policy embeds them.
 //! - [`RewardModel`] is a reward model of any kind as an [`afd_model::Scorer`].
 
 mod classify;
@@ -22,6 +23,7 @@ pub mod objective;
 pub mod pairs;
 pub mod score;
 mod split;
+pub mod spread;
 mod vectors;
 
 pub use closed_form::{ClosedFormConfig, NamedReference, Reduction, Reference};

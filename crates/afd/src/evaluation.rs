@@ -10,7 +10,10 @@ use std::{
 use afd_eval::{EvalInputs, GOLDEN, PolicyCost, PolicyInput, RunRecord, StageRecord};
 use afd_judge::{JudgeConfig, JudgeInputs, RewardServer, cache_file};
 use afd_policy::sample;
-use afd_reward::score;
+use afd_reward::{
+    score,
+    spread::{self, SpreadInputs},
+};
 use afd_stage::{Artifact, Manifest, StageContext, source_artifact};
 
 use crate::{
@@ -149,6 +152,51 @@ impl Stages<'_> {
         })
     }
 
+    /// How far apart every policy's answers lie, as the initial policy embeds them; nothing if that is not asked for.
+    pub(crate) fn spread(
+        &self,
+        of: &Evaluated<'_>,
+        initial: &Artifact,
+    ) -> Result<Option<Artifact>, Stopped> {
+        let answers = self.config.eval.spread_answers;
+        if answers == 0 {
+            return Ok(None);
+        }
+        let plain = [("init".to_owned(), of.init), ("sft".to_owned(), of.sft)];
+        let made = of.policies.iter();
+        let made = made.map(|policy| (policy.name().to_owned(), policy.samples()));
+        let policies: Vec<(String, &Artifact)> = plain.into_iter().chain(made).collect();
+        let max_length =
+            self.config.data.max_prompt_length + self.config.sample.max_completion_length + 1;
+        let named: Vec<&String> = policies.iter().map(|(name, _)| name).collect();
+        let key = (
+            answers,
+            max_length,
+            self.batch(),
+            self.config.precision,
+            self.form(),
+            named,
+        );
+        let samples = policies.iter().map(|(_, samples)| *samples);
+        let inputs: Vec<&Artifact> = [initial].into_iter().chain(samples).collect();
+        let files: Vec<(String, PathBuf)> = policies
+            .iter()
+            .map(|(name, samples)| (name.clone(), samples.file(sample::SAMPLES)))
+            .collect();
+        let made = self.steps.stage(self.run, "spread", &key, &inputs, |ctx| {
+            let inputs = SpreadInputs {
+                model: initial.path(),
+                policies: &files,
+                answers,
+                max_length,
+                batch_size: self.batch(),
+                form: self.form(),
+            };
+            spread::run(&inputs, self.placement, ctx)
+        })?;
+        Ok(Some(made))
+    }
+
     /// The evaluation and its report; without a `golden` model the world is the judge. Beside it stands
     /// the policy whose embeddings it may read.
     pub(crate) fn eval(
@@ -156,6 +204,7 @@ impl Stages<'_> {
         of: &Evaluated<'_>,
         judged: &Named,
         scorers: &Named,
+        spread: Option<&Artifact>,
         golden: Option<(Artifact, &Artifact)>,
     ) -> Result<(), Stopped> {
         let config = self.config;
@@ -166,6 +215,7 @@ impl Stages<'_> {
         inputs.extend(of.policies.iter().flat_map(Made::artifacts));
         inputs.extend(judged.iter().map(|(_, found)| found));
         inputs.extend(scorers.iter().map(|(_, found)| found));
+        inputs.extend(spread);
         inputs.extend(golden.iter().map(|(model, _)| model));
         let policies: Vec<PolicyInput> = of.policies.iter().map(Made::input).collect();
         let scoring = golden
@@ -182,6 +232,7 @@ impl Stages<'_> {
         let key = (&config.eval, name, scoring, rankers, others, asked);
         self.steps.stage(self.run, "eval", &key, &inputs, |ctx| {
             let record = self.run_record(ctx)?;
+            let spread_file = spread.map(|spread| spread.file("summary.json"));
             let inputs = EvalInputs {
                 test: &of.data.file("test.jsonl"),
                 init_samples: &of.init.file(sample::SAMPLES),
@@ -191,6 +242,7 @@ impl Stages<'_> {
                 reward_summaries: &files(of.diagnostics, "summary.json"),
                 judged: &files(judged, "summary.json"),
                 scorers: &files(scorers, GOLDEN),
+                spread: spread_file.as_deref(),
                 golden_name: name,
                 record: &record,
             };

@@ -143,7 +143,8 @@ fn all(stages: &Stages<'_>, models: &Models) -> Result<(), Stopped> {
     };
     let judged = stages.judged(&evaluated)?;
     let scorers = stages.scorers(&evaluated, models, &initial)?;
-    stages.eval(&evaluated, &judged, &scorers, golden)
+    let spread = stages.spread(&evaluated, &initial)?;
+    stages.eval(&evaluated, &judged, &scorers, spread.as_ref(), golden)
 }
 
 /// Answers of both policies that the reward models learn from.

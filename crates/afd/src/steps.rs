@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Raised when the code of a stage changes what it writes, so that older results are made anew.
-pub(crate) const FORMAT: u32 = 5;
+pub(crate) const FORMAT: u32 = 6;
 
 /// All stages that a configuration asks for, in the order of the pipeline.
 pub(crate) fn names(config: &Config) -> Vec<String> {
@@ -49,6 +49,7 @@ pub(crate) fn names(config: &Config) -> Vec<String> {
     names.extend(policies::stage_names(config));
     names.extend(evaluation::judged_names(config));
     names.extend(evaluation::scorer_names(config));
+    names.extend((config.eval.spread_answers > 0).then(|| "spread".to_owned()));
     names.push("eval".to_owned());
     names
 }

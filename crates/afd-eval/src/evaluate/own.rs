@@ -21,6 +21,7 @@ impl Evaluation<'_> {
             kl_nats: Some(0.0),
             kl_kind: Some(KlKind::Estimate),
             entropy_nats: Some(entropy(&samples, None)),
+            embedding_spread: self.spread("init"),
             ..self.own(&samples, |row| &row.init)
         }
     }
@@ -29,6 +30,7 @@ impl Evaluation<'_> {
         let samples = self.samples(|dialogue| &dialogue.sft);
         PolicyRow {
             entropy_nats: Some(entropy(&samples, None)),
+            embedding_spread: self.spread("sft"),
             ..self.with_kl(self.ranker(CLOSED_FORM), self.own(&samples, |row| &row.sft))
         }
     }
@@ -58,6 +60,7 @@ impl Evaluation<'_> {
                 .and_then(|own| spearman_within(own, &golden))
                 .map(six_digits),
             entropy_nats: entropy,
+            embedding_spread: self.spread(&policy.name),
             ..self.with_kl(
                 log_ratio,
                 self.own(&samples, |row| row.policy(&policy.name)),
@@ -69,6 +72,12 @@ impl Evaluation<'_> {
     fn samples(&self, of: fn(&Dialogue) -> &Vec<Sample>) -> Vec<&[Sample]> {
         let dialogues = self.data.dialogues.iter();
         dialogues.map(|dialogue| of(dialogue).as_slice()).collect()
+    }
+
+    /// How far apart a policy's answers lie, if they were embedded.
+    fn spread(&self, policy: &str) -> Option<f64> {
+        let spread = &self.data.spread.spread;
+        spread.get(policy).copied().flatten().map(six_digits)
     }
 
     /// A ranker's scores of SFT's answers.

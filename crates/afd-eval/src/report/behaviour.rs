@@ -26,6 +26,7 @@ fn table(summary: &Summary) -> Table {
         "distinct-1",
         "distinct-2",
         "self-BLEU",
+        "spread",
         "repetition",
         "refusals",
         "coverage",
@@ -44,6 +45,7 @@ fn table(summary: &Summary) -> Table {
             number(row.distinct_1, 3),
             number(row.distinct_2, 3),
             number(row.self_bleu, 3),
+            number(row.embedding_spread, 3),
             part(row.repetition),
             part(row.refusals),
             part(row.coverage),
@@ -77,7 +79,7 @@ pub(super) fn glossary(summary: &Summary) -> Vec<String> {
         format!(
             "distinct-n: different runs of n words among all of them, in {answers} answers to a \
              prompt. Longer answers repeat more. Repetition: pairs of words that an answer has had \
-             before. Self-BLEU: how alike the answers to a prompt are, 1 if they are all the same. Refusals: answers with a stock phrase such as \"I can't\"."
+             before. Self-BLEU: how alike the answers to a prompt are, 1 if they are all the same. Spread: mean cosine distance of two answers to a prompt as the initial policy embeds them, 0 if they are all the same. Refusals: answers with a stock phrase such as \"I can't\"."
         )
     }));
     items
@@ -98,8 +100,8 @@ mod tests {
             cells.map(|cell| cell.text.as_str()).collect()
         };
         let expected = [
-            "100.0 %", "20.0", "12.0", "0.600", "0.800", "0.250", "10.0 %", "5.0 %", "40.0 %",
-            "50.0 %",
+            "100.0 %", "20.0", "12.0", "0.600", "0.800", "0.250", "0.900", "10.0 %", "5.0 %",
+            "40.0 %", "50.0 %",
         ];
         assert_eq!(cells(2), expected);
         assert_eq!(cells(1)[2], "–");

@@ -11,12 +11,16 @@ pub(super) use mark::Mark;
 use super::html::escape;
 use crate::numbers::fixed;
 
-/// Width and height in SVG units, and the plot's rectangle in it.
+/// Least width, and height, in SVG units, and the plot's rectangle in it.
 const SIZE: (f64, f64) = (860.0, 430.0);
 const LEFT: f64 = 66.0;
 const RIGHT: f64 = 690.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 374.0;
+
+/// From the plot to where names begin, and the width of a character of theirs.
+const NAMES: f64 = 45.0;
+const CHARACTER: f64 = 7.0;
 
 /// Distance of names, so that they do not overlap.
 const LINE_HEIGHT: f64 = 16.0;
@@ -79,7 +83,7 @@ impl Chart {
     }
 
     fn draw(&self, svg: &mut String, x: &Axis, y: &Axis) -> std::fmt::Result {
-        let (width, height) = SIZE;
+        let (width, height) = (self.width(), SIZE.1);
         let label = escape(&self.label);
         writeln!(
             svg,
@@ -114,6 +118,14 @@ impl Chart {
         }
         self.draw_names(svg, x, y)?;
         write!(svg, "</svg>")
+    }
+
+    /// As wide as the longest name beside the plot needs.
+    fn width(&self) -> f64 {
+        let names = self.series.iter().map(|series| &series.name);
+        let names = names.chain(self.levels.iter().map(|level| &level.name));
+        let longest = names.map(|name| name.chars().count()).max().unwrap_or(0);
+        SIZE.0.max(RIGHT + NAMES + CHARACTER * longest as f64)
     }
 
     fn draw_axes(&self, svg: &mut String, x: &Axis, y: &Axis) -> std::fmt::Result {

@@ -105,7 +105,10 @@ fn curve(stage: &str, figures: &[&Curve]) -> Block {
     let chart = Chart {
         label: format!("What {stage} logged over its steps"),
         x_title: "optimiser step".to_owned(),
-        y_title: "as logged".to_owned(),
+        y_title: match figures {
+            [(name, _)] => name.clone(),
+            _ => "loss".to_owned(),
+        },
         x_ticks: Vec::new(),
         y_from_zero: false,
         series: figures.iter().map(series).collect(),

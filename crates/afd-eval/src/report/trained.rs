@@ -11,7 +11,7 @@ pub(super) fn blocks(summary: &Summary, numbers: Numbers) -> Vec<Block> {
     if summary.trained().next().is_none() {
         return Vec::new();
     }
-    vec![
+    let mut blocks = vec![
         Block::Heading("Trained policies".to_owned()),
         Block::Paragraph(
             "Policies made from SFT's, by training or by drawing otherwise, with answers of their \
@@ -20,8 +20,11 @@ pub(super) fn blocks(summary: &Summary, numbers: Numbers) -> Vec<Block> {
                 .to_owned(),
         ),
         figures::golden_over_kl(summary, numbers),
-        Block::Table(rewards(summary)),
-    ]
+    ];
+    if summary.trained().any(|row| row.proxy.is_some()) {
+        blocks.push(Block::Table(rewards(summary)));
+    }
+    blocks
 }
 
 /// What they were trained on, and what that makes of them.

@@ -59,6 +59,7 @@ struct Files {
     rankers: Vec<(&'static str, Vec<Scores>)>,
     policies: Vec<Trained>,
     scorers: Vec<(&'static str, Vec<GoldenRow>)>,
+    spread: Option<&'static str>,
     summary: &'static str,
     record: RunRecord,
 }
@@ -121,6 +122,7 @@ fn files() -> Files {
         ],
         policies: Vec::new(),
         scorers: Vec::new(),
+        spread: None,
         summary: r#"{"eval_accuracy": 0.9, "eval_auc": 0.97, "eval_loss": 0.2, "pairs": 8, "x": 0}"#,
         record: record(&[("eval", None)]),
     }
@@ -156,6 +158,7 @@ fn config() -> EvalConfig {
         bootstrap_resamples: 400,
         kl: vec![0.1, 0.5],
         bradley_terry_prior: 1.0,
+        spread_answers: 2,
         examples: 2,
         browser_prompts: 2,
         blur_answers: false,
@@ -224,6 +227,11 @@ fn evaluate_in(
             )
         })
         .collect();
+    let spread = files.spread.map(|text| {
+        let path = dir.join("spread.json");
+        fs::write(&path, text).unwrap();
+        path
+    });
     let inputs = EvalInputs {
         test: &test,
         init_samples: &init,
@@ -233,6 +241,7 @@ fn evaluate_in(
         reward_summaries: &[("init-sft".to_owned(), summary)],
         judged: &[],
         scorers: &scorers,
+        spread: spread.as_deref(),
         golden_name: "reader",
         record: &files.record,
     };

@@ -11,19 +11,13 @@ use super::print;
 use crate::{costs, error::Error};
 
 pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
-    let mut manifests = Vec::new();
-    collect(run_dir, &mut manifests)?;
+    let manifests = manifests(run_dir)?;
     if manifests.is_empty() {
         return Err(Error::Usage(format!(
             "{} holds no finished stage",
             run_dir.display()
         )));
     }
-    // In the order they were finished, which is that of the pipeline.
-    manifests.sort_by(|a, b| {
-        let key = |manifest: &Manifest| (manifest.created_unix_seconds, manifest.stage.clone());
-        key(a).cmp(&key(b))
-    });
     let mut text = String::new();
     let asked = manifests.iter().any(|manifest| manifest.cost.requests > 0);
     let paid = |requests: u64, price: f64| match asked {
@@ -79,6 +73,20 @@ fn gains(run_dir: &Path, manifests: &[Manifest]) -> Result<String, Error> {
         "\n{:<32} {:>12} {:>11} {:>8} {:>12}\n{text}",
         "policy", "tokens", "time", "gain", "per million"
     ))
+}
+
+/// The manifests of a run's finished stages in the order they were finished, which is that of the pipeline.
+///
+/// # Errors
+/// When one cannot be read.
+pub(super) fn manifests(run_dir: &Path) -> Result<Vec<Manifest>, Error> {
+    let mut manifests = Vec::new();
+    collect(run_dir, &mut manifests)?;
+    manifests.sort_by(|a, b| {
+        let key = |manifest: &Manifest| (manifest.created_unix_seconds, manifest.stage.clone());
+        key(a).cmp(&key(b))
+    });
+    Ok(manifests)
 }
 
 /// The manifests of all finished stages below a directory.

@@ -111,6 +111,7 @@ impl Stages<'_> {
                 reward_summaries: &[],
                 judged: &[],
                 scorers: &[],
+                spread: None,
                 golden_name: &scorer.name,
                 record: &RunRecord::default(),
             };

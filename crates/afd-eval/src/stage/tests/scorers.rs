@@ -75,6 +75,19 @@ fn scorers_that_agree_and_one_that_says_the_opposite() {
 }
 
 #[test]
+fn how_far_answers_lie_apart_is_told_of_each_policy() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = Files {
+        spread: Some(r#"{"answers": 4, "spread": {"init": 0.75, "sft": null}}"#),
+        ..files()
+    };
+    let out = evaluate_in(dir.path(), &config(), &files, &reader()).unwrap();
+    let summary = load_summary(&out.join("summary.json")).unwrap();
+    let of = |policy| summary.policy(policy).unwrap().embedding_spread;
+    assert_eq!((of(Policy::Init), of(Policy::Sft)), (Some(0.75), None));
+}
+
+#[test]
 fn rewards_of_other_answers_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut rows = scaled(1.0);
