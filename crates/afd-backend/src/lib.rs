@@ -11,6 +11,7 @@
 //! - [`Placement`]: a device and the number types models use on it.
 //! - [`recompute()`]: a piece of a model whose activations are computed again in backward.
 //! - [`workers::for_each`]: independent work on as many threads as the device leaves idle.
+//! - [`host`]: loops over numbers on the host, for the processor at hand.
 //! - [`ops::attention`], [`ops::rms_norm`], [`ops::rotate`], [`ops::token_log_probs`].
 //!
 //! ```
@@ -22,6 +23,7 @@
 //! ```
 
 pub mod device;
+pub mod host;
 pub mod ops;
 mod placement;
 mod recompute;

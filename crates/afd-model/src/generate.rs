@@ -11,6 +11,7 @@ use burn::{
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use crate::{
     CausalLm, Error, Guide, KvCache, SamplingParams,
@@ -166,13 +167,23 @@ fn decode(
     loop {
         let logits: Vec<Vec<f32>> = readers.iter().map(Reader::logits).collect();
         let vocab = model.config().vocab_size;
-        for (k, &index) in active.iter().enumerate() {
-            let row = &mut rows[index];
-            if !row.done {
+        let writing: Vec<(usize, &mut Row)> = rows
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, row)| !row.done)
+            .filter_map(|(index, row)| Some((active.binary_search(&index).ok()?, row)))
+            .collect();
+        let drawn: Vec<_> = writing
+            .into_par_iter()
+            .map(|(k, row)| {
                 let of = |reader: usize| &logits[reader][k * vocab..(k + 1) * vocab];
                 let guided = guide.map(|guide| guide.logits(of(0), of(1)));
-                step(row, requests, of(0), guided.as_deref(), params, stop)?;
-            }
+                next(row, requests, of(0), guided.as_deref(), params)?;
+                Ok::<_, Error>(row)
+            })
+            .collect::<Result<_, _>>()?;
+        for row in drawn {
+            end(row, params, stop);
         }
         if active.iter().all(|&index| rows[index].done) {
             break;
@@ -238,7 +249,10 @@ impl<'a> Reader<'a> {
     fn logits(&self) -> Vec<f32> {
         let hidden = self.hidden.clone().squeeze_dim::<2>(1);
         let logits = self.model.logits(hidden, self.head.clone());
-        logits.into_data().iter::<f32>().collect()
+        // f32 is moved, not copied.
+        let data = logits.into_data().convert::<f32>();
+        data.try_into_vec()
+            .unwrap_or_else(|error| unreachable!("made f32 just now: {error:?}"))
     }
 
     /// Keeps these rows, in this order.
@@ -310,13 +324,12 @@ fn start(requests: &[&GenerationRequest]) -> Vec<Row> {
 }
 
 /// Draws the next token of a row by the model's `logits`, or by the `guided` ones.
-fn step(
+fn next(
     row: &mut Row,
     requests: &[&GenerationRequest],
     logits: &[f32],
     guided: Option<&[f32]>,
     params: &SamplingParams,
-    stop: &Stop<'_>,
 ) -> Result<(), Error> {
     let seen = if params.repetition_penalty == 1.0 {
         Vec::new()
@@ -331,12 +344,18 @@ fn step(
     row.answer.ids.push(drawn.id);
     row.answer.log_probs.push(log_prob);
     row.answer.sampler_log_probs.push(drawn.sampler_log_prob);
-    if stop.ids.contains(&drawn.id) || (stop.text)(&row.answer.ids) {
-        row.answer.finish = FinishReason::Stop;
+    Ok(())
+}
+
+/// Whether the row ends with its last token.
+fn end(row: &mut Row, params: &SamplingParams, stop: &Stop<'_>) {
+    let answer = &mut row.answer;
+    let is_last = answer.ids.last().is_some_and(|id| stop.ids.contains(id));
+    if is_last || (stop.text)(&answer.ids) {
+        answer.finish = FinishReason::Stop;
         row.done = true;
     }
-    row.done |= row.answer.ids.len() == params.max_new_tokens;
-    Ok(())
+    row.done |= answer.ids.len() == params.max_new_tokens;
 }
 
 fn id_tensor(

@@ -1,5 +1,6 @@
 //! From one row of logits to one token, on the host.
 
+use afd_backend::host::{exp, map_sum, max, wide};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -99,12 +100,17 @@ pub(crate) struct Draw {
     pub(crate) sampler_log_prob: f32,
 }
 
+/// Weights whose sum is known together, so that a draw looks into one block alone.
+const BLOCK: usize = 256;
+
 /// A row of logits as a distribution.
 pub(crate) struct Softmax<'a> {
     logits: &'a [f32],
     max: f32,
     /// Not normalised: the most likely token has 1.
-    weights: Vec<f64>,
+    weights: Vec<f32>,
+    /// Sums of each [`BLOCK`] of them, and of all.
+    sums: Vec<f64>,
     total: f64,
 }
 
@@ -113,21 +119,45 @@ impl Softmax<'_> {
     pub(crate) fn log_prob(&self, id: usize) -> f32 {
         (f64::from(self.logits[id] - self.max) - self.total.ln()) as f32
     }
+
+    /// The index at which the running sum of the weights passes `share` of their total.
+    fn invert(&self, share: f64) -> usize {
+        let mut left = share * self.total;
+        let mut blocks = self.weights.chunks(BLOCK).zip(&self.sums).enumerate();
+        let found = blocks.find(|(_, (_, sum))| {
+            let here = left < **sum;
+            left -= if here { 0.0 } else { **sum };
+            here
+        });
+        match found {
+            Some((block, (weights, _))) => block * BLOCK + invert(weights, left),
+            // What rounding leaves of a share next to 1.
+            None => invert(&self.weights, f64::INFINITY),
+        }
+    }
 }
 
 /// # Errors
 /// [`Error::NonFinite`] where the logits are no distribution.
 pub(crate) fn softmax(logits: &[f32]) -> Result<Softmax<'_>, Error> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    if !max.is_finite() || logits.iter().any(|l| l.is_nan()) {
+    let mut weights = logits.to_vec();
+    let (max, sums) = wide(|| {
+        let max = max(&weights);
+        let blocks = weights.chunks_mut(BLOCK);
+        let sum = |block: &mut [f32]| f64::from(map_sum(block, |logit| exp(logit - max)));
+        (max, blocks.map(sum).collect::<Vec<f64>>())
+    });
+    let total: f64 = sums.iter().sum();
+    // A NaN among them is one of the total.
+    if !max.is_finite() || !total.is_finite() {
         return Err(Error::NonFinite);
     }
-    let weights: Vec<f64> = logits.iter().map(|l| f64::from((l - max).exp())).collect();
     Ok(Softmax {
         logits,
         max,
-        total: weights.iter().sum(),
         weights,
+        sums,
+        total,
     })
 }
 
@@ -142,7 +172,7 @@ pub(crate) fn draw(
     let uniform: f64 = rng.random();
     let own = softmax(logits)?;
     let (id, sampler_log_prob) = if params.is_unmodified() {
-        let id = invert(&own.weights, own.total * uniform);
+        let id = own.invert(uniform);
         (id, own.log_prob(id))
     } else {
         choose(
@@ -158,12 +188,13 @@ pub(crate) fn draw(
     })
 }
 
-/// The index at which the running sum of `weights` passes `target`.
-fn invert(weights: &[f64], target: f64) -> usize {
+/// The index at which the running sum of `weights` passes `target`; the last that has one if it never does.
+fn invert<W: Copy + Into<f64>>(weights: &[W], target: f64) -> usize {
     let mut sum = 0.0;
     let mut last = 0;
     for (index, weight) in weights.iter().enumerate() {
-        if *weight > 0.0 {
+        let weight: f64 = (*weight).into();
+        if weight > 0.0 {
             sum += weight;
             last = index;
             if sum > target {
@@ -196,34 +227,64 @@ fn penalised(logits: &[f32], seen: &[u32], penalty: f64) -> Vec<f64> {
 /// Temperature, then top-k, top-p and min-p in the order transformers applies them: a token, and
 /// the logarithm of its share of what is left.
 fn choose(logits: &[f64], params: &SamplingParams, uniform: f64) -> (usize, f32) {
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    // Ties fall to the lower id, so the result does not depend on the sort.
-    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+    let mut ids: Vec<usize> = (0..logits.len()).collect();
     if params.temperature == 0.0 {
-        return (order[0], 0.0);
+        sort_first(&mut ids, 1, logits);
+        return (ids[0], 0.0);
     }
     if params.top_k > 0 {
-        order.truncate(params.top_k);
+        sort_first(&mut ids, params.top_k, logits);
+        ids.truncate(params.top_k);
     }
-    let max = logits[order[0]];
+    let max = ids
+        .iter()
+        .map(|&id| logits[id])
+        .fold(f64::NEG_INFINITY, f64::max);
     let weight = |id: usize| ((logits[id] - max) / params.temperature).exp();
     if params.top_p < 1.0 {
-        let total: f64 = order.iter().map(|&id| weight(id)).sum();
-        let mut sum = 0.0;
-        let kept = order.iter().position(|&id| {
-            sum += weight(id);
-            sum >= params.top_p * total
-        });
-        order.truncate(kept.map_or(order.len(), |last| last + 1));
+        keep_mass(&mut ids, params.top_p, logits, weight);
     }
     if params.min_p > 0.0 {
         // The most likely token has weight 1.
-        order.retain(|&id| weight(id) >= params.min_p);
+        ids.retain(|&id| weight(id) >= params.min_p);
     }
-    let weights: Vec<f64> = order.iter().map(|&id| weight(id)).collect();
+    let weights: Vec<f64> = ids.iter().map(|&id| weight(id)).collect();
     let total: f64 = weights.iter().sum();
     let place = invert(&weights, total * uniform);
-    (order[place], (weights[place] / total).ln() as f32)
+    (ids[place], (weights[place] / total).ln() as f32)
+}
+
+/// Puts the `count` most likely ids first, in their order; the others follow in any. Ties fall to the
+/// lower id.
+fn sort_first(ids: &mut [usize], count: usize, logits: &[f64]) {
+    let by_logit = |a: &usize, b: &usize| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b));
+    if count < ids.len() {
+        ids.select_nth_unstable_by(count, by_logit);
+    }
+    let first = count.min(ids.len());
+    ids[..first].sort_unstable_by(by_logit);
+}
+
+/// Keeps the smallest set of most likely ids with this share of the mass, sorting no more than it must:
+/// the set is small where it cuts anything.
+fn keep_mass(ids: &mut Vec<usize>, share: f64, logits: &[f64], weight: impl Fn(usize) -> f64) {
+    let wanted = share * ids.iter().map(|&id| weight(id)).sum::<f64>();
+    let mut sorted = 64;
+    loop {
+        sort_first(ids, sorted, logits);
+        let mut sum = 0.0;
+        let last = ids.iter().take(sorted).position(|&id| {
+            sum += weight(id);
+            sum >= wanted
+        });
+        if let Some(last) = last {
+            return ids.truncate(last + 1);
+        }
+        if sorted >= ids.len() {
+            return;
+        }
+        sorted *= 8;
+    }
 }
 
 #[cfg(test)]
@@ -355,6 +416,49 @@ mod tests {
                 let same = drawn.sampler_log_prob == drawn.log_prob;
                 assert_eq!(same, params.is_unmodified());
             }
+        }
+    }
+
+    #[test]
+    fn a_draw_falls_where_the_running_sum_passes_it_whatever_the_block() {
+        // Weights 1 and 0 in turn over three blocks and a piece.
+        let logits: Vec<f32> = (0..BLOCK * 3 + 10)
+            .map(|i| if i % 2 == 0 { 0.0 } else { f32::NEG_INFINITY })
+            .collect();
+        let row = softmax(&logits).unwrap();
+        let count = logits.len() / 2;
+        for wanted in [0, 1, 127, 128, 129, 383, 384, count - 1] {
+            let share = (wanted as f64 + 0.5) / count as f64;
+            assert_eq!(row.invert(share), 2 * wanted, "{wanted}");
+        }
+        assert_eq!(row.invert(1.0), 2 * (count - 1));
+        assert!((row.log_prob(0) + (count as f32).ln()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn only_what_is_kept_is_sorted_and_it_is_what_a_whole_sort_keeps() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        // Few levels, so that many are equal.
+        let logits: Vec<f64> = (0..2000)
+            .map(|_| f64::from(rng.random_range(0..40)) / 4.0)
+            .collect();
+        let mut whole: Vec<usize> = (0..logits.len()).collect();
+        whole.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+        let weight = |id: usize| logits[id].exp();
+        let total: f64 = whole.iter().map(|&id| weight(id)).sum();
+        for count in [1, 7, 1999, 2000, 3000] {
+            let mut ids: Vec<usize> = (0..logits.len()).collect();
+            sort_first(&mut ids, count, &logits);
+            let count = count.min(ids.len());
+            assert_eq!(ids[..count], whole[..count]);
+        }
+        for share in [0.01, 0.3, 0.9, 0.9999] {
+            let mut ids: Vec<usize> = (0..logits.len()).collect();
+            keep_mass(&mut ids, share, &logits, weight);
+            assert_eq!(ids, whole[..ids.len()]);
+            let mass = |ids: &[usize]| ids.iter().map(|&id| weight(id)).sum::<f64>();
+            assert!(mass(&ids) >= share * total * (1.0 - 1e-12));
+            assert!(mass(&ids[..ids.len() - 1]) < share * total);
         }
     }
 

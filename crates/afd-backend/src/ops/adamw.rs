@@ -1,9 +1,12 @@
-//! A step of AdamW on one tensor; on Flex in one pass over its numbers, in place and on all cores.
+//! A step of AdamW on one tensor: on Flex in one pass over its numbers, in place and on all cores; on libtorch in few
+//! passes, in place.
 
 use burn::Tensor;
 
 #[cfg(feature = "flex")]
 use crate::device::is_flex;
+#[cfg(feature = "libtorch")]
+use crate::device::is_libtorch;
 
 /// The constants of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,6 +57,11 @@ impl AdamW {
         if is_flex(&moving.weight.device()) {
             return self.on_flex(moving, gradient, constants);
         }
+        // Its division by the rate would make a step of none into a number that is none.
+        #[cfg(feature = "libtorch")]
+        if is_libtorch(&moving.weight.device()) && rate != 0.0 {
+            return self.on_libtorch(moving, gradient, constants);
+        }
         self.composed(moving, gradient, constants)
     }
 
@@ -76,6 +84,50 @@ impl AdamW {
         }
     }
 
+    #[cfg(feature = "libtorch")]
+    fn on_libtorch<const R: usize>(
+        &self,
+        moving: Moving<R>,
+        gradient: Tensor<R>,
+        c: Constants,
+    ) -> Moving<R> {
+        use burn::backend::{LibTorch, libtorch::TchTensor};
+
+        let _no_grad = tch::no_grad_guard();
+        let own = |x: Tensor<R>| {
+            let x: TchTensor = super::primitive::<LibTorch, R>(x);
+            match x.can_mut() {
+                true => x.tensor,
+                false => x.tensor.copy(),
+            }
+        };
+        let gradient: TchTensor = super::primitive::<LibTorch, R>(gradient);
+        let gradient = &gradient.tensor;
+        let Moving {
+            weight,
+            moment_1,
+            moment_2,
+        } = moving;
+        let [mut weight, mut moment_1, mut moment_2] = [weight, moment_1, moment_2].map(own);
+        let _ = moment_1.lerp_(gradient, f64::from(1.0 - self.beta_1));
+        let _ = moment_2.lerp_(&gradient.square(), f64::from(1.0 - self.beta_2));
+        if c.keep != 1.0 {
+            weight *= f64::from(c.keep);
+        }
+        // `rate · m/c₁ / (√v/√c₂ + ε)` with its constants in the denominator.
+        let by = f64::from(-c.correct_1) / f64::from(c.rate);
+        let mut denominator = moment_2.sqrt();
+        denominator *= by / f64::from(c.correct_2).sqrt();
+        denominator += by * f64::from(self.epsilon);
+        let _ = weight.addcdiv_(&moment_1, &denominator);
+        let back = |x| Tensor::<R>::from_primitive::<LibTorch>(TchTensor::new(x));
+        Moving {
+            weight: back(weight),
+            moment_1: back(moment_1),
+            moment_2: back(moment_2),
+        }
+    }
+
     #[cfg(feature = "flex")]
     fn on_flex<const R: usize>(
         &self,
@@ -86,7 +138,8 @@ impl AdamW {
         use burn::backend::{Flex, flex::FlexTensor};
         use rayon::prelude::*;
 
-        use super::flex::{all_f32, tensor, values, vector::wide};
+        use super::flex::{all_f32, tensor, values};
+        use crate::host::wide;
 
         /// Numbers that a thread takes at a time.
         const PART: usize = 16 * 1024;

@@ -8,11 +8,11 @@ use burn::backend::{Flex, flex::FlexTensor};
 use rayon::prelude::*;
 
 use super::{Attended, Inputs, Kernel, composed, masks::MASKED};
+use crate::host::{exp, map_sum, max, sum_pairs, wide};
 use crate::ops::flex::{
     all_f32,
     matrix::{Matrix, multiply},
     tensor, values,
-    vector::{exp, map_sum, max, sum_pairs, wide},
 };
 
 /// Queries in a block.

@@ -1,8 +1,6 @@
-//! What kernels on Flex are made of: matrix products on slices, and loops the compiler vectorises
-//! for the processor at hand.
+//! What kernels on Flex are made of, beside the loops of [`crate::host`]: matrix products on slices.
 
 pub(super) mod matrix;
-pub(super) mod vector;
 
 use burn::{
     backend::flex::FlexTensor,

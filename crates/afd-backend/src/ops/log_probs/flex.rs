@@ -3,11 +3,11 @@
 use burn::backend::{Flex, flex::FlexTensor};
 
 use super::{Inputs, Kernel, chunks, composed};
+use crate::host::{exp, for_rows, log_sum_exp, wide};
 use crate::ops::flex::{
     all_f32, indices,
     matrix::{Matrix, multiply},
     tensor, values,
-    vector::{exp, for_rows, log_sum_exp, wide},
 };
 
 impl Kernel for Flex {

@@ -4,10 +4,8 @@ use burn::backend::{Flex, flex::FlexTensor};
 use rayon::prelude::*;
 
 use super::{Inputs, Kernel, composed};
-use crate::ops::flex::{
-    all_f32, tensor, values,
-    vector::{for_rows, sum_pairs, wide},
-};
+use crate::host::{for_rows, sum_pairs, wide};
+use crate::ops::flex::{all_f32, tensor, values};
 
 /// Rows whose share of the weight's gradient is added up before it meets the others'.
 const ROWS: usize = 256;

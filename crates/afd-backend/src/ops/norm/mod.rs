@@ -3,6 +3,8 @@
 mod composed;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "libtorch")]
+mod libtorch;
 
 #[cfg(feature = "cube")]
 use burn::backend::Cube;
@@ -85,28 +87,16 @@ trait Kernel: Backend {
     fn backward(inputs: &Inputs<Self>, gradient: FloatTensor<Self>) -> [FloatTensor<Self>; 2];
 }
 
-#[cfg(any(feature = "libtorch", feature = "cube"))]
-macro_rules! composed_kernel {
-    ($backend:ty) => {
-        impl Kernel for $backend {
-            fn forward(inputs: &Inputs<Self>) -> FloatTensor<Self> {
-                composed::forward(inputs)
-            }
-
-            fn backward(
-                inputs: &Inputs<Self>,
-                gradient: FloatTensor<Self>,
-            ) -> [FloatTensor<Self>; 2] {
-                composed::backward(inputs, gradient)
-            }
-        }
-    };
-}
-
-#[cfg(feature = "libtorch")]
-composed_kernel!(LibTorch);
 #[cfg(feature = "cube")]
-composed_kernel!(Cube);
+impl Kernel for Cube {
+    fn forward(inputs: &Inputs<Self>) -> FloatTensor<Self> {
+        composed::forward(inputs)
+    }
+
+    fn backward(inputs: &Inputs<Self>, gradient: FloatTensor<Self>) -> [FloatTensor<Self>; 2] {
+        composed::backward(inputs, gradient)
+    }
+}
 
 #[backend_extension(
     Flex: cfg(feature = "flex"),

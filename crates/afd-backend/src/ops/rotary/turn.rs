@@ -15,10 +15,9 @@ use burn::{
 };
 
 #[cfg(feature = "flex")]
-use crate::ops::flex::{
-    all_f32, tensor, values,
-    vector::{for_rows, wide},
-};
+use crate::host::{for_rows, wide};
+#[cfg(feature = "flex")]
+use crate::ops::flex::{all_f32, tensor, values};
 use crate::ops::{
     primitive,
     tape::{Kept, constant, record},

@@ -4,10 +4,8 @@ use burn::backend::{Flex, flex::FlexTensor};
 use rayon::prelude::*;
 
 use super::{Kernel, composed};
-use crate::ops::flex::{
-    all_f32, tensor, values,
-    vector::{exp, for_rows, wide},
-};
+use crate::host::{exp, for_rows, wide};
+use crate::ops::flex::{all_f32, tensor, values};
 
 /// Numbers that a thread takes at a time.
 const PART: usize = 4096;

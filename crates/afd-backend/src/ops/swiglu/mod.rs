@@ -3,6 +3,8 @@
 mod composed;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "libtorch")]
+mod libtorch;
 
 #[cfg(feature = "cube")]
 use burn::backend::Cube;
@@ -52,29 +54,20 @@ trait Kernel: Backend {
     ) -> [FloatTensor<Self>; 2];
 }
 
-#[cfg(any(feature = "libtorch", feature = "cube"))]
-macro_rules! composed_kernel {
-    ($backend:ty) => {
-        impl Kernel for $backend {
-            fn forward(gate: &FloatTensor<Self>, up: &FloatTensor<Self>) -> FloatTensor<Self> {
-                composed::forward::<Self>(gate, up)
-            }
-
-            fn backward(
-                gate: FloatTensor<Self>,
-                up: FloatTensor<Self>,
-                gradient: FloatTensor<Self>,
-            ) -> [FloatTensor<Self>; 2] {
-                composed::backward::<Self>(gate, up, gradient)
-            }
-        }
-    };
-}
-
-#[cfg(feature = "libtorch")]
-composed_kernel!(LibTorch);
 #[cfg(feature = "cube")]
-composed_kernel!(Cube);
+impl Kernel for Cube {
+    fn forward(gate: &FloatTensor<Self>, up: &FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::forward::<Self>(gate, up)
+    }
+
+    fn backward(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2] {
+        composed::backward::<Self>(gate, up, gradient)
+    }
+}
 
 #[backend_extension(
     Flex: cfg(feature = "flex"),

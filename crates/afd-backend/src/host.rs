@@ -1,6 +1,6 @@
-//! Loops over rows of f32, compiled for several generations of processors and chosen at run time.
+//! Loops over f32 on the host, compiled for several generations of processors and chosen at run time.
 //!
-//! Each is plain Rust in a closure that [`wide`] runs; sums and maxima go by lanes, because the
+//! Each is plain Rust in a closure that [`wide`] runs (`wide(|| max(x))`); sums and maxima go by lanes, because the
 //! compiler may not reorder additions of its own.
 
 use pulp::Arch;
@@ -14,12 +14,12 @@ const WORTH_THREADS: usize = 16 * 1024;
 
 /// Runs a closure with the widest registers this processor has.
 #[inline(always)]
-pub(crate) fn wide<T>(work: impl FnOnce() -> T) -> T {
+pub fn wide<T>(work: impl FnOnce() -> T) -> T {
     Arch::new().dispatch(work)
 }
 
 /// `work(i, row i)` for rows of `width` numbers of `out`, several at once where there are many.
-pub(crate) fn for_rows(out: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+pub fn for_rows(out: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     if width == 0 {
         return;
     }
@@ -38,7 +38,7 @@ pub(crate) fn for_rows(out: &mut [f32], width: usize, work: impl Fn(usize, &mut 
 /// `e^x` to 2 units in the last place for `x ≤ 88`; exactly 0 below −87, so that no denormal, which
 /// processors are slow on, comes of it.
 #[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     // 1.5·2²³: adding it rounds to a whole number, which then stands in the low bits.
     const MAGIC: f32 = 12_582_912.0;
     let shifted = x * std::f32::consts::LOG2_E + MAGIC;
@@ -59,7 +59,7 @@ pub(crate) fn exp(x: f32) -> f32 {
 
 /// The largest; −∞ of none.
 #[inline(always)]
-pub(crate) fn max(x: &[f32]) -> f32 {
+pub fn max(x: &[f32]) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut lanes = [f32::NEG_INFINITY; LANES];
     for chunk in chunks {
@@ -75,7 +75,7 @@ pub(crate) fn max(x: &[f32]) -> f32 {
 
 /// `Σ f(a, b)` over two slices of one length.
 #[inline(always)]
-pub(crate) fn sum_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+pub fn sum_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let (a, rest_a) = a.as_chunks::<LANES>();
     let (b, rest_b) = b.as_chunks::<LANES>();
     let mut lanes = [0.0f32; LANES];
@@ -90,7 +90,7 @@ pub(crate) fn sum_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f3
 
 /// Puts `f(x)` in the place of each `x` and returns the sum of all.
 #[inline(always)]
-pub(crate) fn map_sum(x: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+pub fn map_sum(x: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = x.as_chunks_mut::<LANES>();
     let mut lanes = [0.0f32; LANES];
     for chunk in chunks {
@@ -109,7 +109,7 @@ pub(crate) fn map_sum(x: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
 
 /// `log Σ e^x`.
 #[inline(always)]
-pub(crate) fn log_sum_exp(x: &[f32]) -> f32 {
+pub fn log_sum_exp(x: &[f32]) -> f32 {
     let max = max(x);
     max + sum_pairs(x, x, |x, _| exp(x - max)).ln()
 }
