@@ -9,6 +9,7 @@
 mod agreement;
 mod assets;
 mod backend;
+mod bench;
 mod ci;
 mod device;
 mod environment;
@@ -38,6 +39,7 @@ Examples:
   cargo xtask doctor                         what this machine can do
   cargo xtask test -p afd-data               tests, arguments as for `cargo test`
   cargo xtask ci                             everything expected before a pull request
+  cargo xtask bench --quick                  our speed against that of transformers and PyTorch
   cargo xtask study --config FILE --seeds 0,1,2
 `cargo xtask TASK --help` has more of them.";
 
@@ -70,6 +72,8 @@ enum Task {
     Agreement(agreement::Args),
     /// Compare models, files and losses with transformers, PEFT and TRL, both ways
     Parity(parity::Args),
+    /// Compare speed and memory with transformers, PyTorch and TRL on this machine
+    Bench(bench::Args),
     /// Run the pipeline for several seeds and tabulate the results
     Study(study::Args),
     /// Train the shipped base checkpoint again and refresh the table of hashes
@@ -96,6 +100,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         Task::Quickstart(args) => quickstart::run(&args),
         Task::Agreement(args) => agreement::run(&args),
         Task::Parity(args) => parity::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Study(args) => study::run(&args),
         Task::Assets(args) => assets::run(&args),
         Task::Test(args) => test::run(&args),
