@@ -2,8 +2,9 @@
 //!
 //! Each measurement is a process: `afd bench --one` on our side, `xtask/bench/rival.py` on the other.
 //! For each kind of work the contenders take turns, several rounds, so that what else the machine
-//! does falls on all of them alike.
+//! does falls on all of them alike. `cargo xtask bench pipeline` does so with the whole chain.
 
+mod chain;
 mod growth;
 mod plan;
 mod record;
@@ -42,12 +43,15 @@ Examples:
   cargo xtask bench --quick                  the smallest size, within five minutes
   cargo xtask bench                          three sizes, two lengths; more than an hour
   cargo xtask bench --size width-256 --work sft,rl --rounds 5
+  cargo xtask bench pipeline                 the whole chain on the quickstart's data
   cargo xtask bench --json rows.json --python /opt/venv/bin/python
 Nothing else should run meanwhile. Every value measured is kept in benches/results/.";
 
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    whole: Option<Whole>,
     /// The smallest size, at one length, few steps
     #[arg(long)]
     quick: bool,
@@ -57,6 +61,19 @@ pub(crate) struct Args {
     /// Sizes: width-128, width-256, width-512; all if none is named
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = size)]
     size: Vec<&'static plan::Size>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(clap::Subcommand)]
+enum Whole {
+    /// The whole chain on the quickstart's data, against the same with transformers and TRL
+    Pipeline(Common),
+}
+
+/// How often, with what, and where results go.
+#[derive(clap::Args)]
+struct Common {
     /// Rounds, in each of which every contender has a turn; 3, and 2 with --quick
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rounds: Option<u64>,
@@ -92,7 +109,11 @@ struct Run {
 /// # Errors
 /// When nothing can be built or written, and [`Error::Bench`] when a measurement failed.
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    let python = match &args.python {
+    let (common, is_whole) = match &args.whole {
+        Some(Whole::Pipeline(common)) => (common, true),
+        None => (&args.common, false),
+    };
+    let python = match &common.python {
         Some(python) => python.clone(),
         None => setup::python("bench", &PACKAGES)?,
     };
@@ -103,31 +124,41 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let backends: Backends = libtorch.then_some(Backend::Libtorch).into_iter().collect();
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let workers = Workers::new(product::build(&backends)?, python, threads);
-    let rounds = args.rounds.unwrap_or(if args.quick { 2 } else { 3 });
+    let rounds = common.rounds.unwrap_or(if args.quick { 2 } else { 3 });
     let mut record = Record::new(rounds, threads, workers.versions()?)?;
 
-    let measurements = plan::measurements(args.quick, &args.work, &args.size);
     let contenders = plan::contenders(libtorch);
-    for (index, measurement) in measurements.iter().enumerate() {
-        println!("\n[{}/{}] {measurement}", index + 1, measurements.len());
-        record
-            .runs
-            .extend(turns(&workers, measurement, &contenders, rounds)?);
+    if is_whole {
+        record.chains = chain::run(&workers, &contenders, rounds)?;
+    } else {
+        let measurements = plan::measurements(args.quick, &args.work, &args.size);
+        for (index, measurement) in measurements.iter().enumerate() {
+            println!("\n[{}/{}] {measurement}", index + 1, measurements.len());
+            let runs = turns(&workers, measurement, &contenders, rounds)?;
+            record.runs.extend(runs);
+        }
     }
-
     record.summarise();
+    finish(&record, common)
+}
+
+/// Prints what was found, and writes it.
+fn finish(record: &Record, common: &Common) -> Result<(), Error> {
     println!("\n{}", table::table(&record.rows));
-    println!("{}", growth::text(&record.growth));
+    if !record.runs.is_empty() {
+        println!("{}", growth::text(&record.growth));
+    }
     println!("{}", targets::text(&record.targets));
-    let results = args.results.clone().unwrap_or_else(|| record.path());
+    let results = common.results.clone().unwrap_or_else(|| record.path());
     write(&results, &record.json())?;
     println!("every value: {}", shown(&results));
-    if let Some(path) = &args.json {
+    if let Some(path) = &common.json {
         write(path, &rows::json(&record.rows))?;
         println!("rows: {}", shown(path));
     }
-    let failed = record.runs.iter().filter_map(|run| run.failed.clone());
-    let failed: Vec<String> = failed.collect();
+    let failed = record.runs.iter().map(|run| &run.failed);
+    let failed = failed.chain(record.chains.iter().map(|chain| &chain.failed));
+    let failed: Vec<String> = failed.flatten().cloned().collect();
     match failed.is_empty() {
         true => Ok(()),
         false => Err(Error::Bench { failed }),

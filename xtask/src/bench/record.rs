@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::Run;
+use super::chain::{self, Chain};
 use super::growth::{Growth, growth};
 use super::rows::{Row, rows};
 use super::targets::{Target, targets};
@@ -34,6 +35,7 @@ pub(super) struct Record {
     pub(super) growth: Vec<Growth>,
     pub(super) targets: Vec<Target>,
     pub(super) runs: Vec<Run>,
+    pub(super) chains: Vec<Chain>,
 }
 
 impl Record {
@@ -59,20 +61,29 @@ impl Record {
             growth: Vec::new(),
             targets: Vec::new(),
             runs: Vec::new(),
+            chains: Vec::new(),
         })
     }
 
-    /// Rows, growth and targets from the runs, beside what rows there are.
+    /// Rows, growth and targets from what was measured.
     pub(super) fn summarise(&mut self) {
-        self.rows.extend(rows(&self.runs));
+        self.rows = rows(&self.runs);
+        self.rows.extend(chain::rows(&self.chains));
         self.growth = growth(&self.runs);
         self.targets = targets(&self.rows);
     }
 
-    /// Where it is kept if nothing else is said.
+    /// Where it is kept if nothing else is said: no file that is there is lost.
     pub(super) fn path(&self) -> PathBuf {
-        let name = format!("{}-{}.json", self.date, self.commit);
-        shell::root().join(FOLDER).join(name)
+        let folder = shell::root().join(FOLDER);
+        let name = format!("{}-{}", self.date, self.commit);
+        let mut path = folder.join(format!("{name}.json"));
+        let mut number = 1;
+        while path.exists() {
+            number += 1;
+            path = folder.join(format!("{name}-{number}.json"));
+        }
+        path
     }
 
     pub(super) fn json(&self) -> String {

@@ -22,7 +22,7 @@ pub(super) fn table(rows: &[Row]) -> String {
     let mut text = format!(
         "medians of the rounds, least and most in brackets; the ratio is ours over the rival's\n\n\
          {:<8}  {:<width$}  {:<13}  {:>26}  {:>26}  {:<8}  {:>6}\n",
-        "work", "size", "ours", "ours", "rival", "", "ratio"
+        "work", "size", "ours on", "ours", "rival", "", "ratio"
     );
     for row in rows {
         let [ours, rival] = row.spread.map(spread);

@@ -1,7 +1,7 @@
 //! One measurement: a process that does one kind of work and says how fast it was.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
@@ -15,6 +15,8 @@ use crate::product::Afd;
 use crate::shell;
 
 const SCRIPT: &str = "xtask/bench/rival.py";
+
+const CHAIN: &str = "xtask/bench/chain.py";
 
 /// What a process prints when its first optimiser step is done.
 const FIRST_STEP: &str = "first step";
@@ -34,7 +36,7 @@ pub(super) struct Reading {
 
 /// Both sides, ready to be started.
 pub(super) struct Workers {
-    afd: Afd,
+    pub(super) afd: Afd,
     python: PathBuf,
     threads: usize,
 }
@@ -50,7 +52,7 @@ impl Workers {
 
     /// What the other side is made of.
     pub(super) fn versions(&self) -> Result<serde_json::Value, Error> {
-        let mut command = self.rival();
+        let mut command = self.script(SCRIPT);
         let printed = shell::capture(command.arg("versions"))?;
         serde_json::from_slice(&printed).map_err(|source| Error::Json {
             path: SCRIPT.into(),
@@ -72,7 +74,7 @@ impl Workers {
                 command
             }
             Side::Rival => {
-                let mut command = self.rival();
+                let mut command = self.script(SCRIPT);
                 command.arg(measurement.work.name());
                 command.args(["--precision", contender.precision]);
                 command.args(["--threads", &self.threads.to_string()]);
@@ -97,15 +99,23 @@ impl Workers {
         }))
     }
 
-    /// The script, in an environment without our libtorch: it has one of its own.
-    fn rival(&self) -> Command {
+    /// The rival's whole chain, on the data and configuration of a run of ours.
+    pub(super) fn chain(&self, run: &Path, out: &Path) -> Command {
+        let mut command = self.script(CHAIN);
+        command.arg(run).arg(out);
+        command.args(["--threads", &self.threads.to_string()]);
+        command
+    }
+
+    /// A script of the rival's, in an environment without our libtorch: it has one of its own.
+    fn script(&self, path: &str) -> Command {
         let mut command = Command::new(&self.python);
         command.current_dir(shell::root());
         for name in environment::VARIABLES {
             command.env_remove(name);
         }
         command.env("HF_HUB_OFFLINE", "1");
-        command.args(["-W", "ignore", SCRIPT]);
+        command.args(["-W", "ignore", path]);
         command
     }
 }
