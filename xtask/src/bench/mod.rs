@@ -19,7 +19,7 @@ use std::{fs, thread};
 
 use crate::backend::{Backend, Backends};
 use crate::error::Error;
-use crate::{environment, product, setup, shell};
+use crate::{product, setup, shell};
 
 use plan::{Contender, Measurement, SIZES, Work};
 use record::Record;
@@ -117,17 +117,21 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         Some(python) => python.clone(),
         None => setup::python("bench", &PACKAGES)?,
     };
-    let libtorch = environment::set_up()?.contains(Backend::Libtorch);
-    if !libtorch {
+    let libtorch = setup::libtorch::installed(&setup::dir()?)?;
+    if libtorch.is_none() {
         println!("without libtorch, which `cargo xtask setup libtorch` would add");
     }
-    let backends: Backends = libtorch.then_some(Backend::Libtorch).into_iter().collect();
+    let backend = libtorch.as_ref().map(|_| Backend::Libtorch);
+    let backends: Backends = backend.into_iter().collect();
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let workers = Workers::new(product::build(&backends)?, python, threads);
     let rounds = common.rounds.unwrap_or(if args.quick { 2 } else { 3 });
-    let mut record = Record::new(rounds, threads, workers.versions()?)?;
+    let mut versions = workers.versions()?;
+    let contenders = plan::contenders(libtorch.is_some());
+    versions["libtorch"] = libtorch.and_then(|libtorch| libtorch.version).into();
+    let mut record = Record::new(rounds, threads, versions)?;
+    let results = common.results.clone().unwrap_or_else(|| record.path());
 
-    let contenders = plan::contenders(libtorch);
     if is_whole {
         record.chains = chain::run(&workers, &contenders, rounds)?;
     } else {
@@ -136,33 +140,37 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
             println!("\n[{}/{}] {measurement}", index + 1, measurements.len());
             let runs = turns(&workers, measurement, &contenders, rounds)?;
             record.runs.extend(runs);
+            // A person may stop an hour's work.
+            record.summarise();
+            write(&results, &record.json())?;
         }
     }
     record.summarise();
-    finish(&record, common)
-}
-
-/// Prints what was found, and writes it.
-fn finish(record: &Record, common: &Common) -> Result<(), Error> {
-    println!("\n{}", table::table(&record.rows));
-    if !record.runs.is_empty() {
-        println!("{}", growth::text(&record.growth));
-    }
-    println!("{}", targets::text(&record.targets));
-    let results = common.results.clone().unwrap_or_else(|| record.path());
     write(&results, &record.json())?;
+    finish(&record, common)?;
     println!("every value: {}", shown(&results));
-    if let Some(path) = &common.json {
-        write(path, &rows::json(&record.rows))?;
-        println!("rows: {}", shown(path));
-    }
-    let failed = record.runs.iter().map(|run| &run.failed);
-    let failed = failed.chain(record.chains.iter().map(|chain| &chain.failed));
-    let failed: Vec<String> = failed.flatten().cloned().collect();
+    let failed = record.runs.into_iter().map(|run| run.failed);
+    let failed = failed.chain(record.chains.into_iter().map(|chain| chain.failed));
+    let failed: Vec<String> = failed.flatten().collect();
     match failed.is_empty() {
         true => Ok(()),
         false => Err(Error::Bench { failed }),
     }
+}
+
+/// Tells what was found.
+fn finish(record: &Record, common: &Common) -> Result<(), Error> {
+    println!("\n{}", table::table(&record.rows));
+    if !record.runs.is_empty() {
+        println!("{}", table::idle(&record.runs));
+        println!("{}", growth::text(&record.growth));
+    }
+    println!("{}", targets::text(&record.targets));
+    if let Some(path) = &common.json {
+        write(path, &rows::json(&record.rows))?;
+        println!("rows: {}", shown(path));
+    }
+    Ok(())
 }
 
 /// All rounds of one measurement; who fails once has no further turns.

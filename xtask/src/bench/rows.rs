@@ -49,7 +49,7 @@ impl Row {
     }
 }
 
-const MIB: f64 = 1_048_576.0;
+pub(super) const MIB: f64 = 1_048_576.0;
 
 /// What one kind of process tells: the row's work, its unit, and the value of a reading.
 type Figure = (&'static str, &'static str, fn(&Reading) -> Option<f64>);

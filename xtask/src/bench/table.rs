@@ -1,6 +1,8 @@
 //! The comparison as a table for people.
 
-use super::rows::Row;
+use super::Run;
+use super::plan::Contender;
+use super::rows::{MIB, Row};
 use super::spread::Spread;
 use super::worker::Reading;
 
@@ -8,7 +10,7 @@ use super::worker::Reading;
 pub(super) fn reading(reading: &Reading) -> String {
     let mut text = format!("{} tokens/s", number(reading.rate));
     if let Some(bytes) = reading.peak_memory {
-        text += &format!(", {:.0} MiB", bytes as f64 / 1_048_576.0);
+        text += &format!(", {:.0} MiB", bytes as f64 / MIB);
     }
     if let Some(seconds) = reading.first_step {
         text += &format!(", first step after {} s", number(seconds));
@@ -36,6 +38,27 @@ pub(super) fn table(rows: &[Row]) -> String {
         );
     }
     text
+}
+
+/// How large processes are before they have a model, by contender.
+pub(super) fn idle(runs: &[Run]) -> String {
+    let mut contenders: Vec<&Contender> = Vec::new();
+    for run in runs {
+        if !contenders.contains(&&run.contender) {
+            contenders.push(&run.contender);
+        }
+    }
+    let each = contenders.into_iter().filter_map(|contender| {
+        let own = runs.iter().filter(|run| run.contender == *contender);
+        let values = own.flat_map(|run| &run.rounds);
+        let spread = Spread::of(values.filter_map(|r| r.idle_memory).map(|b| b as f64 / MIB))?;
+        Some(format!("{contender} {:.0}", spread.median))
+    });
+    let each: Vec<String> = each.collect();
+    format!(
+        "of the memory, MiB before there is a model: {}\n",
+        each.join(", ")
+    )
 }
 
 fn spread(spread: Spread) -> String {
@@ -68,5 +91,7 @@ mod tests {
         let text = table(&rows);
         assert_eq!(text.lines().count(), rows.len() + 3);
         assert!(text.contains("8.00 (8.00–8.00)"), "{text}");
+        let idle = idle(&runs([1.0; 5], [1; 5]));
+        assert!(idle.contains("flex f32 0, pytorch f32 0"), "{idle}");
     }
 }
