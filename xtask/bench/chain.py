@@ -1,4 +1,4 @@
-"""The other side of `cargo xtask bench pipeline`: the chain that `afd pipeline` runs, with transformers and TRL.
+"""The other side of `cargo xtask bench pipeline`: what `afd pipeline` does, with transformers and TRL.
 
 `chain.py RUN OUT` reads the data and the resolved configuration of a run of ours, and does what its stages do
 with one reward model, Init-SFT: fine-tune the initial policy (`SFTTrainer`), have both policies answer, train a
@@ -39,12 +39,13 @@ def options(table, examples, folder, save_steps):
         "adam_epsilon", "max_grad_norm", "logging_steps", "eval_steps", "gradient_checkpointing",
         "load_best_model_at_end", "max_length",
     ]  # fmt: skip
-    steps = math.ceil(examples / (table["per_device_train_batch_size"] * table["gradient_accumulation_steps"]))
+    batch = table["per_device_train_batch_size"] * table["gradient_accumulation_steps"]
+    steps = math.ceil(examples / batch)
     return {
         **{key: table[key] for key in same},
         "output_dir": str(folder),
         "warmup_steps": math.ceil(table["warmup_ratio"] * steps * table["num_train_epochs"]),
-        "train_sampling_strategy": "group_by_length" if table.get("group_by_length", True) else "random",
+        "train_sampling_strategy": "group_by_length" if table.get("group_by_length") else "random",
         "eval_strategy": "steps",
         "save_strategy": "steps",
         "save_steps": save_steps,
@@ -57,11 +58,17 @@ def options(table, examples, folder, save_steps):
     }
 
 
+def causal(base):
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.float32, attn_implementation="sdpa"
+    )
+
+
 def sft(config, base, tokenizer, data, folder):
-    rows = [datasets.Dataset.from_list(read(data / f"{name}.jsonl", "prompt", "completion")) for name in ["sft", "validation"]]
-    table = config["sft"]
+    dataset = lambda name: datasets.Dataset.from_list(read(data / f"{name}.jsonl", "prompt", "completion"))
+    rows, table = [dataset("sft"), dataset("validation")], config["sft"]
     trainer = trl.SFTTrainer(
-        model=transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="sdpa"),
+        model=causal(base),
         processing_class=tokenizer,
         train_dataset=rows[0],
         eval_dataset=rows[1],
@@ -129,7 +136,12 @@ def reward(config, base, tokenizer, pairs, folder):
     table = config["reward"]
     tokenizer.padding_side = "right"
     held_out = round(table["eval_fraction"] * len(pairs))
+    # Ours has pairs of similar length together in any case.
+    tokens = lambda prompt, answer: len(tokenizer(prompt + answer)["input_ids"])
+    length = lambda pair: max(tokens(pair["prompt"], pair[side]) for side in ["chosen", "rejected"])
+    pairs = [pair | {"length": length(pair)} for pair in pairs]
     rows = [datasets.Dataset.from_list(part) for part in [pairs[held_out:], pairs[:held_out]]]
+    grouped = table | {"group_by_length": True}
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         base, num_labels=1, dtype=torch.float32, attn_implementation="sdpa"
     )
@@ -139,7 +151,9 @@ def reward(config, base, tokenizer, pairs, folder):
         processing_class=tokenizer,
         train_dataset=rows[0],
         eval_dataset=rows[1],
-        args=trl.RewardConfig(**options(table | {"group_by_length": False}, len(rows[0]), folder, table["eval_steps"])),
+        args=trl.RewardConfig(
+            **options(grouped, len(rows[0]), folder, table["eval_steps"]), remove_unused_columns=False
+        ),
     )
     trainer.label_smoothing = table["label_smoothing"]
     trainer.train()
@@ -201,7 +215,8 @@ def best_of_n(tokenizer, prompts, drawn, scored, n):
     for prompt, answers in zip(prompts, drawn, strict=True):
         own = scored[first : first + n]
         best = max(range(len(own)), key=own.__getitem__)
-        rows.append({"prompt": prompt, "completion": text(tokenizer, answers[best]), "index": best, "score": own[best]})
+        completion = text(tokenizer, answers[best])
+        rows.append({"prompt": prompt, "completion": completion, "index": best, "score": own[best]})
         first += len(answers)
     return rows
 
@@ -229,11 +244,11 @@ def main():
         seconds[part], last = now - last, now
 
     policy = sft(config, base, tokenizer, data, out / "sft")
-    initial = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="sdpa")
-    initial.eval()
+    initial = causal(base).eval()
     done("sft")
 
-    prompts = {name: [row["prompt"] for row in read(data / f"{name}.jsonl", "prompt")] for name in ["reward", "test"]}
+    of = lambda name: [row["prompt"] for row in read(data / f"{name}.jsonl", "prompt")]
+    prompts = {"reward": of("reward"), "test": of("test")}
     asked = {
         "init-reward": (initial, "reward", sample["reward_num_generations"]),
         "sft-reward": (policy, "reward", sample["reward_num_generations"]),
@@ -243,8 +258,11 @@ def main():
     drawn = {}
     for name, (model, of, each) in asked.items():
         drawn[name] = answers(model, tokenizer, prompts[of], each, sample)
-        rows = zip(prompts[of], drawn[name], strict=True)
-        rows = [{"prompt": p, "completion": text(tokenizer, ids), "completion_ids": ids} for p, own in rows for ids in own]
+        rows = [
+            {"prompt": prompt, "completion": text(tokenizer, ids), "completion_ids": ids}
+            for prompt, own in zip(prompts[of], drawn[name], strict=True)
+            for ids in own
+        ]
         write(out / "samples" / f"{name}.jsonl", rows)
     done("samples")
 

@@ -180,9 +180,8 @@ def rl(args):
 
     prompt = max(1, args.length // 4)
     steps = WARM_UP + args.steps
-    texts = [
-        " ".join(f"t{i}" for i in row[:prompt]) for row in rows(args, steps * args.batch_size // args.answers).tolist()
-    ]
+    prompts = rows(args, steps * args.batch_size // args.answers)[:, :prompt].tolist()
+    texts = [" ".join(f"t{i}" for i in ids) for ids in prompts]
     even = lambda completion_ids, **_: [sum(i % 2 == 0 for i in ids) / len(ids) for ids in completion_ids]
     laps = Laps()
     with tempfile.TemporaryDirectory() as folder:
