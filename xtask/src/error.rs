@@ -91,6 +91,8 @@ pub(crate) enum Error {
     NoBrowser { missing: Vec<&'static str> },
     #[error("{} comparison(s) missed their bound:\n  {}", missed.len(), missed.join("\n  "))]
     Parity { missed: Vec<String> },
+    #[error("{} measurement(s) failed, and are in no row; repeat them with\n  {}", failed.len(), failed.join("\n  "))]
+    Bench { failed: Vec<String> },
     #[error("{device} disagrees with flex:\n  {}", rows.join("\n  "))]
     Disagreement { device: String, rows: Vec<String> },
 }

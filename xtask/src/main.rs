@@ -9,6 +9,7 @@
 mod agreement;
 mod assets;
 mod backend;
+mod bench;
 mod browser;
 mod ci;
 mod device;
@@ -39,6 +40,7 @@ Examples:
   cargo xtask doctor                         what this machine can do
   cargo xtask test -p afd-data               tests, arguments as for `cargo test`
   cargo xtask ci                             everything expected before a pull request
+  cargo xtask bench --quick                  our speed against that of transformers and PyTorch
   cargo xtask study --config FILE --seeds 0,1,2
   cargo xtask browser REPORT.html            a report, used and looked at in headless Chromium
 `cargo xtask TASK --help` has more of them.";
@@ -74,6 +76,8 @@ enum Task {
     Browser(browser::Args),
     /// Compare models, files and losses with transformers, PEFT and TRL, both ways
     Parity(parity::Args),
+    /// Compare speed and memory with transformers, PyTorch and TRL on this machine
+    Bench(bench::Args),
     /// Run the pipeline for several seeds and tabulate the results
     Study(study::Args),
     /// Train the shipped base checkpoint again and refresh the table of hashes
@@ -101,6 +105,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         Task::Agreement(args) => agreement::run(&args),
         Task::Browser(args) => browser::run(&args),
         Task::Parity(args) => parity::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Study(args) => study::run(&args),
         Task::Assets(args) => assets::run(&args),
         Task::Test(args) => test::run(&args),

@@ -77,9 +77,13 @@ pub(crate) fn line(command: &Command) -> String {
     let mut words = Vec::new();
     for (name, value) in command.get_envs() {
         let name = name.to_string_lossy();
+        // A variable that is taken away is not one to be set.
+        let Some(value) = value else {
+            continue;
+        };
         if environment::VARIABLES.contains(&name.as_ref()) {
             prefix = evaluated_environment();
-        } else if let Some(value) = value {
+        } else {
             words.push(format!("{name}={}", quoted(value)));
         }
     }
@@ -142,6 +146,13 @@ mod tests {
             line.ends_with("cargo xtask env)\" && AFD_DEVICE=libtorch cargo test"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_variable_that_is_taken_away_is_not_in_the_line() {
+        let mut command = cargo(&["test"]);
+        command.env_remove("LIBTORCH");
+        assert_eq!(line(&command), "cargo test");
     }
 
     #[test]

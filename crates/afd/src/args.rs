@@ -1,12 +1,15 @@
 //! The command line.
 
-use std::{fmt, num::NonZeroUsize, path::PathBuf, str::FromStr};
+mod bench;
+
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use afd_backend::{DeviceError, Dtype, Placement, Precision};
 use afd_data::DialogueForm;
 use afd_policy::Shard;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::bench::{BenchArgs, Shape, Variant, Work};
 use crate::config::Size;
 
 /// Aligns language models from demonstrations.
@@ -353,111 +356,6 @@ pub(crate) struct LogprobsArgs {
     /// `completion_ids` are taken as they are.
     #[arg(long)]
     pub(crate) end_token: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct BenchArgs {
-    /// Devices to compare.
-    #[arg(
-        long,
-        env = "AFD_DEVICE",
-        value_delimiter = ',',
-        default_value = "flex"
-    )]
-    pub(crate) device: Vec<String>,
-    /// Number types to compare: f32, bf16, f16.
-    #[arg(long, value_delimiter = ',', value_parser = dtype, default_value = "f32")]
-    pub(crate) dtype: Vec<Dtype>,
-    /// With and without recomputed activations: false, true, or both.
-    #[arg(long, value_delimiter = ',', default_value = "false")]
-    pub(crate) gradient_checkpointing: Vec<bool>,
-    /// The model.
-    #[arg(long, value_enum, default_value_t = Shape::Width256)]
-    pub(crate) shape: Shape,
-    /// Sequences at a time.
-    #[arg(long, default_value = "8")]
-    pub(crate) batch_size: NonZeroUsize,
-    /// Tokens of a sequence.
-    #[arg(long, default_value = "256")]
-    pub(crate) length: NonZeroUsize,
-    /// Optimiser steps measured.
-    #[arg(long, default_value = "5")]
-    pub(crate) steps: NonZeroUsize,
-    /// Processes per variant; the table shows the median.
-    #[arg(long, default_value = "3")]
-    pub(crate) repeats: NonZeroUsize,
-    /// Measure this one variant, here, and print JSON.
-    #[arg(long, hide = true)]
-    pub(crate) one: Option<Variant>,
-}
-
-impl BenchArgs {
-    /// Every device with every type, with and without recomputation.
-    pub(crate) fn variants(&self) -> Vec<Variant> {
-        let mut variants = Vec::new();
-        for device in &self.device {
-            for &dtype in &self.dtype {
-                for &gradient_checkpointing in &self.gradient_checkpointing {
-                    variants.push(Variant {
-                        device: device.clone(),
-                        dtype,
-                        gradient_checkpointing,
-                    });
-                }
-            }
-        }
-        variants
-    }
-}
-
-/// One row of a benchmark.
-#[derive(Debug, Clone)]
-pub(crate) struct Variant {
-    pub(crate) device: String,
-    pub(crate) dtype: Dtype,
-    pub(crate) gradient_checkpointing: bool,
-}
-
-impl fmt::Display for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.device, self.dtype.name())?;
-        f.write_str(if self.gradient_checkpointing {
-            " recomputed"
-        } else {
-            ""
-        })
-    }
-}
-
-impl FromStr for Variant {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut words = text.split(' ');
-        let (device, name) = (words.next(), words.next());
-        Ok(Self {
-            device: device.unwrap_or_default().to_owned(),
-            dtype: dtype(name.unwrap_or_default())?,
-            gradient_checkpointing: words.next().is_some(),
-        })
-    }
-}
-
-/// A Llama-shaped model to measure.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Shape {
-    /// Width 256, 6 layers, 8 heads, vocabulary 8192.
-    #[value(name = "width-256")]
-    Width256,
-    /// Width 512, 6 layers, 8 heads, vocabulary 8192.
-    #[value(name = "width-512")]
-    Width512,
-    /// Width 1024, 6 layers, 16 heads, vocabulary 8192.
-    #[value(name = "width-1024")]
-    Width1024,
-    /// Width 768, 12 layers, 12 heads, vocabulary 50257: as many parameters as GPT-2 small.
-    #[value(name = "gpt2-small")]
-    Gpt2Small,
 }
 
 #[derive(Debug, Args)]

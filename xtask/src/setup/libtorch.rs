@@ -55,7 +55,7 @@ pub(crate) struct Libtorch {
     /// The folder that holds `include/` and `lib/`: the value of `LIBTORCH`.
     pub(crate) path: PathBuf,
     /// None where the folder does not tell.
-    version: Option<String>,
+    pub(crate) version: Option<String>,
     /// Whether it computes on NVIDIA GPUs too.
     cuda: bool,
 }
