@@ -172,6 +172,7 @@ fn force_and_from_run_again_what_they_name() {
         "diagnostics/sft-demo",
         "diagnostics/preference",
         "policy/best-of-n",
+        "spread",
         "eval",
     ];
     assert_eq!(ran(&["--from", "scores/preference"]), late);

@@ -29,6 +29,12 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Columns of the list of stages.
 const LIST: u16 = 46;
 
+/// Columns of a stage's name in it.
+const NAME: usize = 25;
+
+/// What is drawn first where not all fits, after the losses.
+const FIRST: [&str; 3] = ["objective/scores", "objective/kl", "objective/entropy"];
+
 /// Rows that a chart needs to be read.
 const LEAST_ROWS: u16 = 9;
 
@@ -154,6 +160,17 @@ fn draw(frame: &mut Frame<'_>, state: &State) {
     frame.render_widget(Paragraph::new(help), foot);
 }
 
+/// The last `most` characters of a name, which say most, with a sign that there are more.
+fn end_of(name: &str, most: usize) -> String {
+    let count = name.chars().count();
+    match count > most {
+        false => name.to_owned(),
+        true => std::iter::once('…')
+            .chain(name.chars().skip(count - most + 1))
+            .collect(),
+    }
+}
+
 /// The stages that fit, those under way at the end.
 fn draw_stages(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let line = |mark: &str, (stage, cost): &(String, Cost)| {
@@ -161,7 +178,8 @@ fn draw_stages(frame: &mut Frame<'_>, area: Rect, state: &State) {
             0 => String::new(),
             tokens => format!("{:.1}k", tokens as f64 / 1e3),
         };
-        format!("{mark} {stage:<23} {:>7.1} s {tokens:>8}", cost.seconds)
+        let stage = end_of(stage, NAME);
+        format!("{mark} {stage:<NAME$} {:>7.1} s {tokens:>7}", cost.seconds)
     };
     let done = state
         .done
@@ -187,7 +205,8 @@ fn draw_curves(frame: &mut Frame<'_>, area: Rect, stage: &str, curves: &Curves) 
         .into_iter()
         .filter(|(_, points)| points.len() > 1)
         .collect();
-    others.sort_by_key(|(name, _)| !name.starts_with("objective/"));
+    let place = |name: &str| FIRST.iter().position(|first| *first == name);
+    others.sort_by_key(|(name, _)| place(name).unwrap_or(FIRST.len()));
     groups.extend(others.into_iter().map(|figure| vec![figure]));
     let fit = usize::from((area.height / LEAST_ROWS).max(1));
     groups.truncate(fit);
@@ -275,8 +294,8 @@ mod tests {
         let text = screen(&state(), 110, 24);
         for part in [
             " runs/first ",
-            "✓ data                        1.2 s",
-            "▸ sft                        12.0 s     3.5k",
+            "✓ data                          1.2 s",
+            "▸ sft                          12.0 s    3.5k",
             " sft: eval/loss 2.7500, train/loss 2.5000 ",
             " sft: train/speed 9.0000 ",
             "q leaves",
@@ -301,6 +320,12 @@ mod tests {
         );
         screen(&state, 3, 2);
         assert!(screen(&State::default(), 80, 10).contains("no curves yet"));
+    }
+
+    #[test]
+    fn long_names_show_their_end() {
+        assert_eq!(end_of("sft", 3), "sft");
+        assert_eq!(end_of("rounds/x/1/policy", 9), "…1/policy");
     }
 
     #[test]
