@@ -1,5 +1,5 @@
-//! A step of AdamW on one tensor: on Flex in one pass over its numbers, in place and on all cores; on libtorch in few
-//! passes, in place.
+//! A step of AdamW on one tensor: on Flex in one pass over its numbers, in place and on all cores; so on
+//! libtorch on the CPU, and in few passes on a GPU.
 
 use burn::Tensor;
 
@@ -109,23 +109,45 @@ impl AdamW {
             moment_2,
         } = moving;
         let [mut weight, mut moment_1, mut moment_2] = [weight, moment_1, moment_2].map(own);
-        let _ = moment_1.lerp_(gradient, f64::from(1.0 - self.beta_1));
-        let _ = moment_2.lerp_(&gradient.square(), f64::from(1.0 - self.beta_2));
-        if c.keep != 1.0 {
-            weight *= f64::from(c.keep);
+        let mut gradients = gradient.contiguous();
+        let held = (
+            numbers(&mut weight),
+            numbers(&mut moment_1),
+            numbers(&mut moment_2),
+            numbers(&mut gradients),
+        );
+        match held {
+            (Some(weight), Some(first), Some(second), Some(gradient)) => {
+                self.sweep(c, weight, [first, second], gradient);
+            }
+            _ => self.on_gpu(c, &mut weight, [&mut moment_1, &mut moment_2], gradient),
         }
-        // `rate · m/c₁ / (√v/√c₂ + ε)` with its constants in the denominator.
-        let by = f64::from(-c.correct_1) / f64::from(c.rate);
-        let mut denominator = moment_2.sqrt();
-        denominator *= by / f64::from(c.correct_2).sqrt();
-        denominator += by * f64::from(self.epsilon);
-        let _ = weight.addcdiv_(&moment_1, &denominator);
         let back = |x| Tensor::<R>::from_primitive::<LibTorch>(TchTensor::new(x));
         Moving {
             weight: back(weight),
             moment_1: back(moment_1),
             moment_2: back(moment_2),
         }
+    }
+
+    /// In place, in as few passes as libtorch has operations for.
+    #[cfg(feature = "libtorch")]
+    fn on_gpu(
+        &self,
+        c: Constants,
+        weight: &mut tch::Tensor,
+        [moment_1, moment_2]: [&mut tch::Tensor; 2],
+        gradient: &tch::Tensor,
+    ) {
+        let _ = moment_1.lerp_(gradient, f64::from(1.0 - self.beta_1));
+        let _ = moment_2.lerp_(&gradient.square(), f64::from(1.0 - self.beta_2));
+        *weight *= f64::from(c.keep);
+        // `rate · m/c₁ / (√v/√c₂ + ε)` with its constants in the denominator.
+        let by = f64::from(-c.correct_1) / f64::from(c.rate);
+        let mut denominator = moment_2.sqrt();
+        denominator *= by / f64::from(c.correct_2).sqrt();
+        denominator += by * f64::from(self.epsilon);
+        let _ = weight.addcdiv_(moment_1, &denominator);
     }
 
     #[cfg(feature = "flex")]
@@ -136,13 +158,8 @@ impl AdamW {
         constants: Constants,
     ) -> Moving<R> {
         use burn::backend::{Flex, flex::FlexTensor};
-        use rayon::prelude::*;
 
         use super::flex::{all_f32, tensor, values};
-        use crate::host::wide;
-
-        /// Numbers that a thread takes at a time.
-        const PART: usize = 16 * 1024;
 
         let flex = |tensor: Tensor<R>| super::primitive::<Flex, R>(tensor);
         let whole = |x: FlexTensor| {
@@ -171,14 +188,12 @@ impl AdamW {
         }
         let [mut weight, mut moment_1, mut moment_2] = [weight, moment_1, moment_2].map(whole);
         let gradient = gradient.to_contiguous();
-        let (weights, gradients) = (weight.storage_mut::<f32>(), values(&gradient));
         let moments = [moment_1.storage_mut::<f32>(), moment_2.storage_mut::<f32>()];
-        let [first, second] = moments.map(|moment| moment.par_chunks_mut(PART));
-        let parts = weights.par_chunks_mut(PART).zip(first).zip(second);
-        parts.zip(gradients.par_chunks(PART)).for_each(
-            |(((weights, first), second), gradients)| {
-                wide(|| self.part(constants, weights, [first, second], gradients));
-            },
+        self.sweep(
+            constants,
+            weight.storage_mut::<f32>(),
+            moments,
+            values(&gradient),
         );
         Moving {
             weight: back(weight),
@@ -187,7 +202,30 @@ impl AdamW {
         }
     }
 
-    #[cfg(feature = "flex")]
+    /// One pass over all numbers, on all cores.
+    #[cfg(any(feature = "flex", feature = "libtorch"))]
+    fn sweep(
+        &self,
+        constants: Constants,
+        weights: &mut [f32],
+        moments: [&mut [f32]; 2],
+        gradients: &[f32],
+    ) {
+        use rayon::prelude::*;
+
+        /// Numbers that a thread takes at a time.
+        const PART: usize = 16 * 1024;
+
+        let [first, second] = moments.map(|moment| moment.par_chunks_mut(PART));
+        let parts = weights.par_chunks_mut(PART).zip(first).zip(second);
+        parts.zip(gradients.par_chunks(PART)).for_each(
+            |(((weights, first), second), gradients)| {
+                crate::host::wide(|| self.part(constants, weights, [first, second], gradients));
+            },
+        );
+    }
+
+    #[cfg(any(feature = "flex", feature = "libtorch"))]
     #[inline(always)]
     fn part(
         &self,
@@ -204,6 +242,19 @@ impl AdamW {
             *w = *w * c.keep - *m / c.correct_1 / (root + self.epsilon) * c.rate;
         }
     }
+}
+
+/// A tensor's numbers where they lie: on the CPU, in f32, one after the other; none elsewhere.
+#[cfg(feature = "libtorch")]
+#[allow(unsafe_code, reason = "tch hands out a pointer and no slice")]
+fn numbers(tensor: &mut tch::Tensor) -> Option<&mut [f32]> {
+    let plain = tensor.device() == tch::Device::Cpu && tensor.kind() == tch::Kind::Float;
+    (plain && tensor.is_contiguous()).then(|| {
+        let (first, count) = (tensor.data_ptr().cast::<f32>(), tensor.numel());
+        // SAFETY: a contiguous tensor of f32 on the CPU is `count` numbers from its data pointer on, which live
+        // as long as the tensor, and nobody else writes them while it is borrowed.
+        unsafe { std::slice::from_raw_parts_mut(first, count) }
+    })
 }
 
 /// What the numbers of a step have in common.
