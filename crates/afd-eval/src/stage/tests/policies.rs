@@ -217,7 +217,7 @@ fn the_report_shows_policies_where_there_are_some() {
     assert!(markdown.contains(row), "{markdown}");
     for row in [
         "| rloo | init-sft | 3.50 | 1.83 | 1.00 |",
-        "| rloo | 75.0 % | 2.5 | 1.2 | 1.000 | – | 0.000 | 0.0 % | 0.0 % | – | – |",
+        "| rloo | 75.0 % | 2.5 | 1.2 | 1.000 | – | 0.000 | – | 0.0 % | 0.0 % | – | – |",
     ] {
         assert!(markdown.contains(row), "{row}: {markdown}");
     }

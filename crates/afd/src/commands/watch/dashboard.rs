@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LIST: u16 = 46;
 
 /// Columns of a stage's name in it.
-const NAME: usize = 25;
+const NAME: usize = 24;
 
 /// What is drawn first where not all fits, after the losses.
 const FIRST: [&str; 3] = ["objective/scores", "objective/kl", "objective/entropy"];
@@ -294,8 +294,8 @@ mod tests {
         let text = screen(&state(), 110, 24);
         for part in [
             " runs/first ",
-            "✓ data                          1.2 s",
-            "▸ sft                          12.0 s    3.5k",
+            "✓ data                         1.2 s",
+            "▸ sft                         12.0 s    3.5k",
             " sft: eval/loss 2.7500, train/loss 2.5000 ",
             " sft: train/speed 9.0000 ",
             "q leaves",
