@@ -138,15 +138,12 @@ pub(crate) fn is_flex(device: &Device) -> bool {
 
 /// Whether this is libtorch, with automatic differentiation or without.
 #[cfg(feature = "libtorch")]
-#[allow(
-    unreachable_patterns,
-    reason = "libtorch may be the only backend of this build"
-)]
 pub(crate) fn is_libtorch(device: &Device) -> bool {
-    match device.clone().without_autodiff().as_dispatch() {
-        burn::backend::DispatchDevice::LibTorch(_) => true,
-        _ => false,
-    }
+    let device = device.clone().without_autodiff();
+    matches!(
+        device.as_dispatch(),
+        burn::backend::DispatchDevice::LibTorch(_)
+    )
 }
 
 /// Whether `device` gives the same bits whenever it computes the same thing in one process.
