@@ -71,6 +71,12 @@ pub(crate) fn score(
 
     // Read back rather than kept: a resumed attempt has to compute with the same bits.
     let rows: Vec<GoldenRow> = read_jsonl(&path)?;
+    Ok(rows)
+}
+
+/// # Errors
+/// [`Error::GoldenConstant`] when all answers have one reward, so that nothing can be told by it.
+pub(crate) fn tells_apart(rows: &[GoldenRow], name: &str) -> Result<(), Error> {
     let judges = |row: &GoldenRow| {
         let first = rows[0].demonstration;
         row.demonstration != first
@@ -84,7 +90,7 @@ pub(crate) fn score(
             golden: name.to_owned(),
         });
     }
-    Ok(rows)
+    Ok(())
 }
 
 fn score_prompt(

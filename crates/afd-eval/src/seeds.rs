@@ -1,7 +1,8 @@
 //! The same configuration run with several seeds: what differs between policies, and how sure that is.
 //!
-//! A run's own tests speak of its checkpoints. Here each seed is one value, so what is found speaks of
-//! trainings with other seeds, of the same data and configuration.
+//! A run's own tests speak of its checkpoints. Here each seed is one value, so what is found speaks of runs
+//! with other seeds of the same configuration: other trainings, on another split of the data, and in the
+//! synthetic world on other rows of it.
 
 use afd_stats::{holm, mean, permutation_p, student_interval};
 

@@ -38,6 +38,7 @@ pub fn run(
     }
     let logged = record::logged(inputs.record, &report::LOGGED.map(|(name, _)| name))?;
     let rows = golden::score(&data, golden, inputs.golden_name, ctx)?;
+    golden::tells_apart(&rows, inputs.golden_name)?;
     let summary = evaluate(config, &data, &rows, inputs.golden_name, ctx.seed());
     let (markdown, html) = report::render(&summary, &data, &rows, config, inputs.record, &logged);
     ctx.write("summary.json", &json(&summary, ctx.dir())?)?;

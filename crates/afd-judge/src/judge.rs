@@ -277,7 +277,6 @@ impl Work<'_> {
     }
 }
 
-/// What the judge is told, checked for its three places.
 /// Checks that the environment holds the judge's key, if it needs one: better told before long work than after.
 ///
 /// # Errors
@@ -289,6 +288,7 @@ pub fn check_key(
     Server::new(config, variable).map(drop)
 }
 
+/// What the judge is told, checked for its three places.
 fn template(path: &Path) -> Result<String, Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::Io {
         action: "read",

@@ -90,7 +90,7 @@ impl StageContext {
         self.meter.add_tokens(n);
     }
 
-    /// Counts `n` more requests to a server of others, and what they cost.
+    /// Counts `n` more questions put to a judge's server, and what they cost.
     pub fn add_requests(&self, n: u64, price: f64) {
         self.meter.add_requests(n, price);
     }

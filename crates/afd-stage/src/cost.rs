@@ -24,7 +24,7 @@ pub struct Cost {
     /// Highest resident memory of the process in bytes, without that of a GPU; `None` where the
     /// system does not tell (it does on Linux).
     pub peak_memory_bytes: Option<u64>,
-    /// Requests to servers of others, …
+    /// Questions put to a judge's server, each counted once however often it was tried, …
     #[serde(default, skip_serializing_if = "is_none")]
     pub requests: u64,
     /// … and their price, in whatever the configured prices are in. A reply that was kept from earlier

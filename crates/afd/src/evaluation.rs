@@ -2,10 +2,7 @@
 
 mod scorers;
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::{env, path::PathBuf};
 
 use afd_eval::{EvalInputs, GOLDEN, PolicyCost, PolicyInput, RunRecord, StageRecord};
 use afd_judge::{JudgeConfig, JudgeInputs, RewardServer, cache_file};
@@ -14,7 +11,7 @@ use afd_reward::{
     score,
     spread::{self, SpreadInputs},
 };
-use afd_stage::{Artifact, Manifest, StageContext, source_artifact};
+use afd_stage::{Artifact, Manifest, RunDir, StageContext, source_artifact};
 
 use crate::{
     config::Config,
@@ -53,20 +50,19 @@ pub(crate) fn judged_names(config: &Config) -> Vec<String> {
         .collect()
 }
 
-/// Checks that the keys are there which the servers of stages still to be run ask for.
+/// Checks that the keys are there which the servers of stages still to be run ask for: of those that have not
+/// run, or are to run again. That one is out of date because of another is seen when its turn comes.
 ///
 /// # Errors
 /// When one is not.
-pub(crate) fn check_keys(
-    config: &Config,
-    run_dir: &Path,
-    until: Option<&str>,
-) -> Result<(), Error> {
+pub(crate) fn check_keys(config: &Config, run: &RunDir, until: Option<&str>) -> Result<(), Error> {
     let names = steps::names(config);
     let last = until.and_then(|until| names.iter().rposition(|name| covers(until, name)));
     let ahead = &names[..last.map_or(names.len(), |last| last + 1)];
     let left = |name: &str| {
-        let done = run_dir.join(name).join("manifest.json").is_file();
+        let manifest = Manifest::read(&run.path().join(name));
+        let current = manifest.is_ok_and(|found| found.format == steps::FORMAT);
+        let done = current && !run.is_forced(name);
         !done && ahead.iter().any(|other| other == name)
     };
     let variable = |name: &str| env::var(name).ok();

@@ -59,7 +59,7 @@ impl AdamW {
         }
         // Its division by the rate would make a step of none into a number that is none.
         #[cfg(feature = "libtorch")]
-        if is_libtorch(&moving.weight.device()) && rate != 0.0 {
+        if is_libtorch(&moving.weight.device()) && constants.rate != 0.0 {
             return self.on_libtorch(moving, gradient, constants);
         }
         self.composed(moving, gradient, constants)
@@ -109,12 +109,12 @@ impl AdamW {
             moment_2,
         } = moving;
         let [mut weight, mut moment_1, mut moment_2] = [weight, moment_1, moment_2].map(own);
-        let mut gradients = gradient.contiguous();
+        let gradients = gradient.contiguous();
         let held = (
-            numbers(&mut weight),
-            numbers(&mut moment_1),
-            numbers(&mut moment_2),
-            numbers(&mut gradients),
+            numbers_mut(&mut weight),
+            numbers_mut(&mut moment_1),
+            numbers_mut(&mut moment_2),
+            numbers(&gradients),
         );
         match held {
             (Some(weight), Some(first), Some(second), Some(gradient)) => {
@@ -244,17 +244,30 @@ impl AdamW {
     }
 }
 
-/// A tensor's numbers where they lie: on the CPU, in f32, one after the other; none elsewhere.
+/// Where a tensor's numbers begin, and how many there are: on the CPU, in f32, one after the other; none
+/// elsewhere, and none of nothing.
+#[cfg(feature = "libtorch")]
+fn place(tensor: &tch::Tensor) -> Option<(*mut f32, usize)> {
+    let plain = tensor.device() == tch::Device::Cpu && tensor.kind() == tch::Kind::Float;
+    let fits = plain && tensor.is_contiguous() && tensor.numel() > 0;
+    fits.then(|| (tensor.data_ptr().cast(), tensor.numel()))
+}
+
+/// A tensor's numbers where they lie, see [`place`].
 #[cfg(feature = "libtorch")]
 #[allow(unsafe_code, reason = "tch hands out a pointer and no slice")]
-fn numbers(tensor: &mut tch::Tensor) -> Option<&mut [f32]> {
-    let plain = tensor.device() == tch::Device::Cpu && tensor.kind() == tch::Kind::Float;
-    (plain && tensor.is_contiguous()).then(|| {
-        let (first, count) = (tensor.data_ptr().cast::<f32>(), tensor.numel());
-        // SAFETY: a contiguous tensor of f32 on the CPU is `count` numbers from its data pointer on, which live
-        // as long as the tensor, and nobody else writes them while it is borrowed.
-        unsafe { std::slice::from_raw_parts_mut(first, count) }
-    })
+fn numbers(tensor: &tch::Tensor) -> Option<&[f32]> {
+    // SAFETY: a contiguous tensor of f32 on the CPU is so many numbers from its data pointer on, which live as long
+    // as the tensor; while it is borrowed, this file writes to tensors only that share no numbers with any other.
+    place(tensor).map(|(first, count)| unsafe { std::slice::from_raw_parts(first, count) })
+}
+
+/// The same to be written; of a tensor that shares its numbers with no other.
+#[cfg(feature = "libtorch")]
+#[allow(unsafe_code, reason = "tch hands out a pointer and no slice")]
+fn numbers_mut(tensor: &mut tch::Tensor) -> Option<&mut [f32]> {
+    // SAFETY: as in `numbers`; the caller has the tensor's numbers for itself, or has copied them.
+    place(tensor).map(|(first, count)| unsafe { std::slice::from_raw_parts_mut(first, count) })
 }
 
 /// What the numbers of a step have in common.

@@ -5,6 +5,8 @@ use afd_backend::{
     ops::{AdamW, Moving},
 };
 
+use burn::Tensor;
+
 use crate::reference::{draw, generator, host, tensor};
 
 const OPTIONS: AdamW = AdamW {
@@ -30,6 +32,36 @@ fn by_definition(weights: &[f64], gradients: &[Vec<f64>], rate: f64) -> Vec<f64>
         w
     };
     weights.iter().enumerate().map(one).collect()
+}
+
+/// Weights that lie otherwise than they are counted take another way on libtorch, as those on a GPU do; and a step of
+/// no length changes the moments alone.
+#[test]
+fn steps_of_a_transposed_tensor_and_of_no_length() {
+    let device = test_device();
+    let mut rng = generator(7);
+    let weights = draw(&mut rng, 12, 1.0);
+    let gradients: Vec<_> = (0..3).map(|_| draw(&mut rng, 12, 1.0)).collect();
+    let turned = |values: &[f64]| tensor(values, &device).reshape([3, 4]).swap_dims(0, 1);
+    let zeros = vec![0.0; 12];
+    let mut moving = Moving {
+        weight: turned(&weights),
+        moment_1: turned(&zeros),
+        moment_2: turned(&zeros),
+    };
+    for (step, gradient) in gradients.iter().enumerate() {
+        moving = OPTIONS.step(moving, turned(gradient), 0.125, step as i32 + 1);
+    }
+    let expected = by_definition(&weights, &gradients, 0.125);
+    let back = |found: Tensor<2>| host(found.swap_dims(0, 1).reshape([12]));
+    let found = back(moving.weight.clone());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() < 1e-5, "{found}, {expected}");
+    }
+    let moments = back(moving.moment_1.clone());
+    let after = OPTIONS.step(moving, turned(&gradients[0]), 0.0, 4);
+    assert_eq!(back(after.weight), found);
+    assert_ne!(back(after.moment_1), moments);
 }
 
 /// The last has more numbers than one thread takes at a time.

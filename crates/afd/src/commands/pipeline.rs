@@ -50,7 +50,7 @@ pub(crate) fn run(
         let later = names.iter().skip_while(|name| !covers(from, name));
         later.for_each(|name| run.force(name));
     }
-    evaluation::check_keys(&config, &root, until)?;
+    evaluation::check_keys(&config, &run, until)?;
     let models = Models::locate(&config, &models::remembered(&root)?)?;
     config.check_models(&args.config.config, &models)?;
     run.write_file("config.toml", config.resolved.as_bytes())?;

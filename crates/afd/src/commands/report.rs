@@ -1,6 +1,9 @@
 //! `afd report`: the results of a finished run, or of several side by side.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use afd_eval::Summary;
 
@@ -17,7 +20,7 @@ pub(crate) fn run(run_dirs: &[PathBuf]) -> Result<(), Error> {
                 .map(named)
                 .collect::<Result<Vec<_>, Error>>()?;
             let table = afd_eval::comparison_table(&runs);
-            let across = match seeds_of_one_configuration(run_dirs)? {
+            let across = match seeds_of_one_configuration(run_dirs) {
                 None => String::new(),
                 Some(seeds) => {
                     let summaries = runs.into_iter().map(|(_, summary)| summary);
@@ -31,25 +34,22 @@ pub(crate) fn run(run_dirs: &[PathBuf]) -> Result<(), Error> {
 }
 
 /// The seeds of the runs, if these are distinct and all that their configurations differ in.
-fn seeds_of_one_configuration(run_dirs: &[PathBuf]) -> Result<Option<Vec<u64>>, Error> {
+fn seeds_of_one_configuration(run_dirs: &[PathBuf]) -> Option<Vec<u64>> {
     let mut seeds = Vec::new();
     let mut shared: Option<toml::Table> = None;
     for run_dir in run_dirs {
-        let text = afd_stage::fs::read_to_string(&run_dir.join("config.toml"))?;
-        let Ok(mut config) = text.parse::<toml::Table>() else {
-            return Ok(None);
-        };
+        // A summary alone can be compared, too.
+        let text = fs::read_to_string(run_dir.join("config.toml")).unwrap_or_default();
+        let mut config: toml::Table = text.parse().ok()?;
         let seed = config.remove("seed").and_then(|seed| seed.as_integer());
-        let Some(seed) = seed.and_then(|seed| u64::try_from(seed).ok()) else {
-            return Ok(None);
-        };
+        let seed = seed.and_then(|seed| u64::try_from(seed).ok())?;
         let same = shared.get_or_insert_with(|| config.clone()) == &config;
         if !same || seeds.contains(&seed) {
-            return Ok(None);
+            return None;
         }
         seeds.push(seed);
     }
-    Ok(Some(seeds))
+    Some(seeds)
 }
 
 /// `afd schema`: what a summary holds.

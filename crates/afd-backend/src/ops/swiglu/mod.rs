@@ -1,5 +1,6 @@
 //! The gate of SwiGLU: one pass over its two inputs, of which only they are kept for backward.
 
+#[cfg(any(feature = "flex", feature = "cube"))]
 mod composed;
 #[cfg(feature = "flex")]
 mod flex;

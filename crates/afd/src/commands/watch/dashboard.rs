@@ -75,7 +75,7 @@ pub(super) fn follow(run_dir: &Path) -> Result<bool, Error> {
 fn draw_until(terminal: &mut DefaultTerminal, run_dir: &Path) -> Result<io::Result<bool>, Error> {
     let mut state = State::default();
     while RunDir::is_open(run_dir)? {
-        state.look(run_dir)?;
+        state.look(run_dir);
         let drawn = terminal.draw(|frame| draw(frame, &state));
         match drawn.map(drop).and_then(|()| asked_to_quit()) {
             Ok(false) => {}
@@ -101,13 +101,13 @@ fn asked_to_quit() -> io::Result<bool> {
 
 impl State {
     /// Looks at the run's files again.
-    fn look(&mut self, run_dir: &Path) -> Result<(), Error> {
+    fn look(&mut self, run_dir: &Path) {
         self.title = run_dir.display().to_string();
-        let manifests = manifests(run_dir)?;
-        self.done = manifests
-            .into_iter()
-            .map(|manifest| (manifest.stage, manifest.cost))
-            .collect();
+        // While a stage is put in the place of an older one, there may be none: what was seen last stands.
+        if let Ok(manifests) = manifests(run_dir) {
+            let done = manifests.into_iter();
+            self.done = done.map(|one| (one.stage, one.cost)).collect();
+        }
         self.under_way.clear();
         for stage in under_way(run_dir) {
             let found = read_curves(&curves(&stage));
@@ -116,7 +116,6 @@ impl State {
             }
             self.under_way.push((name(&stage), cost_so_far(&stage)));
         }
-        Ok(())
     }
 }
 
