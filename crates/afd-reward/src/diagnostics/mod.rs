@@ -154,6 +154,7 @@ pub fn run(
     summary["closed_form_auc"] = auc_of(meter::CLOSED_FORM).into();
     let warnings: Vec<String> = found.warnings.iter().map(Warning::to_string).collect();
     summary["warnings"] = warnings.into();
+    summary["calibration"] = serde_json::json!(found.calibration);
     ctx.write("summary.json", format!("{summary:#}\n").as_bytes())?;
     Ok(())
 }

@@ -39,6 +39,22 @@ fn several_runs_stand_side_by_side() {
 }
 
 #[test]
+fn a_report_has_the_calibration_of_its_reward_models() {
+    let summary = fs::read_to_string(finished().join("eval/summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    for ranker in summary["rankers"].as_array().unwrap() {
+        let learned = ranker["eval_auc"].is_number();
+        assert_eq!(
+            ranker["calibration"]["bins"].is_array(),
+            learned,
+            "{ranker}"
+        );
+    }
+    let report = fs::read_to_string(finished().join("eval/report.html")).unwrap();
+    assert!(report.contains("as predicted"));
+}
+
+#[test]
 fn costs_are_told_stage_by_stage_and_in_all() {
     let told = afd(["costs", finished().to_str().unwrap()])
         .succeeds()
