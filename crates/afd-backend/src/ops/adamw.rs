@@ -120,7 +120,7 @@ impl AdamW {
             (Some(weight), Some(first), Some(second), Some(gradient)) => {
                 self.sweep(c, weight, [first, second], gradient);
             }
-            _ => self.on_gpu(c, &mut weight, [&mut moment_1, &mut moment_2], gradient),
+            _ => self.in_passes(c, &mut weight, [&mut moment_1, &mut moment_2], gradient),
         }
         let back = |x| Tensor::<R>::from_primitive::<LibTorch>(TchTensor::new(x));
         Moving {
@@ -130,9 +130,10 @@ impl AdamW {
         }
     }
 
-    /// In place, in as few passes as libtorch has operations for.
+    /// In place, in as few passes as libtorch has operations for: on a GPU, and where a tensor's numbers do not lie one
+    /// after the other.
     #[cfg(feature = "libtorch")]
-    fn on_gpu(
+    fn in_passes(
         &self,
         c: Constants,
         weight: &mut tch::Tensor,
