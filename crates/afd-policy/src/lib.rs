@@ -1,7 +1,7 @@
 //! Stages: answers of a policy, and policies improved by them.
 //!
-//! - [`sample::run`] draws answers to prompts and stores them with their log-probs;
-//!   [`sample::run_shard`] draws a part of them, elsewhere.
+//! - [`sample::run`] draws answers to prompts and stores them with their log-probs, all of them or a
+//!   [shard](sample::Part), elsewhere.
 //! - [`sample::run_by_blocks`] has a reward choose as they are drawn.
 //! - [`sample::answer`] is the same for callers with their own input and output.
 //! - [`extrapolate::run`] makes a policy of the weights of two.

@@ -106,11 +106,28 @@ pub struct SampleInputs<'a> {
     pub form: DialogueForm,
 }
 
-/// Draws answers to each prompt into [`SAMPLES`].
+/// How much of the answers a stage draws.
+#[derive(Debug, Clone, Copy)]
+pub enum Part<'a> {
+    /// All of them, into [`SAMPLES`]; the batches in these files, [`BATCHES`] of shards, are taken as they are.
+    Whole(&'a [PathBuf]),
+    /// The batches of a shard, into [`BATCHES`], for a whole whose stage has this seed.
+    Shard(Shard, u64),
+}
+
+impl Part<'_> {
+    fn seed(self, ctx: &StageContext) -> u64 {
+        match self {
+            Self::Whole(_) => ctx.seed(),
+            Self::Shard(_, seed) => seed,
+        }
+    }
+}
+
+/// Draws answers to each prompt.
 ///
-/// Resumes at the first unfinished batch, and takes the batches it finds in the files of `shards`
-/// as they are. Batches are planned over all prompts, so a resumed or sharded run draws every
-/// answer in the company it would have had anyway.
+/// Resumes at the first unfinished batch. Batches are planned over all prompts, so a resumed or
+/// sharded run draws every answer in the company it would have had anyway.
 ///
 /// # Errors
 /// On unreadable inputs, a prompt that does not fit the context, policies that do not go together,
@@ -118,37 +135,23 @@ pub struct SampleInputs<'a> {
 pub fn run(
     config: &SampleConfig,
     inputs: &SampleInputs<'_>,
-    shards: &[PathBuf],
+    part: Part<'_>,
     placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let work = Work::new(config, inputs, ctx.seed())?;
-    let partial = ctx.dir().join(PARTIAL);
-    let finished = work.draw(&|_| true, shards, &partial, placement, ctx)?;
-
-    work.write(finished, &partial, ctx)
-}
-
-/// Draws the batches of one shard into [`BATCHES`], for a [`run`] whose seed is `seed`.
-///
-/// # Errors
-/// Those of [`run`].
-pub fn run_shard(
-    config: &SampleConfig,
-    inputs: &SampleInputs<'_>,
-    (shard, seed): (Shard, u64),
-    placement: &Placement,
-    ctx: &StageContext,
-) -> Result<(), Error> {
-    let work = Work::new(config, inputs, seed)?;
-    let partial = ctx.dir().join(PARTIAL);
-    work.draw(&|batch| shard.holds(batch), &[], &partial, placement, ctx)?;
-    let place = ctx.dir().join(BATCHES);
-    std::fs::rename(&partial, &place).map_err(|source| Error::Write {
-        path: place,
-        source,
+    let work = Work::new(config, inputs, part.seed(ctx))?;
+    work.draw(part, ctx, |left, finish| {
+        let policies = work.policies(placement)?;
+        let states = vec![policies; workers(&placement.device).min(left.len())];
+        let answers = |policies: &Policies, index: usize| work.answers(policies, left[index]);
+        for_each(states, left.len(), answers, |index, answers| {
+            finish(left[index], answers, 1)
+        })
     })
 }
+
+/// Takes the answers to the prompts of a batch, and how many tokens were drawn for each of theirs.
+type Finish<'a> = &'a mut dyn FnMut(usize, Vec<Vec<Sample>>, u64) -> Result<(), Error>;
 
 /// All there is to draw, and in which batches.
 struct Work<'a> {
@@ -207,49 +210,58 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// Draws the batches that are `wanted` and neither in the file `partial` nor in one of
-    /// `shards`, and appends them to `partial`; all that are finished, by their number.
+    /// Has `draw` draw those batches of `part` that are still to be drawn, keeps each as it is finished, and
+    /// writes the whole of them.
     fn draw(
         &self,
-        wanted: &dyn Fn(usize) -> bool,
-        shards: &[PathBuf],
-        partial: &Path,
-        placement: &Placement,
+        part: Part<'_>,
         ctx: &StageContext,
-    ) -> Result<Vec<Option<FinishedBatch>>, Error> {
-        let (mut file, mut finished) = resume(partial, self.plan.len())?;
-        for shard in shards {
-            self.take_up(shard, &mut finished)?;
+        draw: impl FnOnce(&[usize], Finish<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let partial = ctx.dir().join(PARTIAL);
+        let (mut file, mut finished) = resume(&partial, self.plan.len())?;
+        let wanted = |batch: &usize| match part {
+            Part::Whole(_) => true,
+            Part::Shard(shard, _) => shard.holds(*batch),
+        };
+        if let Part::Whole(shards) = part {
+            for shard in shards {
+                self.take_up(shard, &mut finished)?;
+            }
         }
         let prompts = |batch: usize| self.plan[batch].len() as u64;
-        let ours = || (0..self.plan.len()).filter(|&batch| wanted(batch));
-        let total = ours().map(prompts).sum();
-        let left: Vec<usize> = ours().filter(|&batch| finished[batch].is_none()).collect();
+        let ours: Vec<usize> = (0..self.plan.len()).filter(wanted).collect();
+        let left: Vec<usize> = ours
+            .iter()
+            .copied()
+            .filter(|&batch| finished[batch].is_none())
+            .collect();
+        let total = ours.into_iter().map(prompts).sum();
         let mut done = total - left.iter().copied().map(prompts).sum::<u64>();
-        if left.is_empty() {
-            return Ok(finished);
+        let mut finish = |batch: usize, answers: Vec<Vec<Sample>>, times: u64| {
+            let tokens = answers.iter().flatten().map(|row| row.completion_ids.len());
+            let tokens = tokens.sum::<usize>() as u64;
+            done += answers.len() as u64;
+            let row = FinishedBatch { batch, answers };
+            append(&mut file, &partial, &row)?;
+            finished[batch] = Some(row);
+            ctx.add_tokens(tokens * times);
+            ctx.progress(done, total, "prompt", "");
+            Ok(())
+        };
+        if !left.is_empty() {
+            draw(&left, &mut finish)?;
         }
-        let policies = self.policies(placement)?;
-        let states = vec![policies; workers(&placement.device).min(left.len())];
-        let work = |policies: &Policies, index: usize| self.answers(policies, left[index]);
-        for_each(
-            states,
-            left.len(),
-            work,
-            |index, answers: Vec<Vec<Sample>>| {
-                let batch = left[index];
-                let samples = answers.iter().flatten();
-                let tokens: usize = samples.map(|sample| sample.completion_ids.len()).sum();
-                done += answers.len() as u64;
-                let row = FinishedBatch { batch, answers };
-                append(&mut file, partial, &row)?;
-                finished[batch] = Some(row);
-                ctx.add_tokens(tokens as u64);
-                ctx.progress(done, total, "prompt", "");
-                Ok::<(), Error>(())
-            },
-        )?;
-        Ok(finished)
+        match part {
+            Part::Whole(_) => self.write(finished, &partial, ctx),
+            Part::Shard(..) => {
+                let place = ctx.dir().join(BATCHES);
+                std::fs::rename(&partial, &place).map_err(|source| Error::Write {
+                    path: place,
+                    source,
+                })
+            }
+        }
     }
 
     /// Writes all answers in the order of the prompts, and removes the file `partial`.

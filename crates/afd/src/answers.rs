@@ -5,8 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use afd_policy::{SampleConfig, SampleInputs, sample};
-use afd_stage::Artifact;
+use afd_policy::{
+    SampleInputs,
+    sample::{self, Part},
+};
+use afd_stage::{Artifact, StageContext};
 use serde::Serialize;
 
 use crate::{
@@ -36,27 +39,28 @@ impl Stages<'_> {
             num_generations: count,
             form: self.form(),
         };
-        self.drawn(name, sample, &inputs, &key, &[policy, data])
+        self.drawn(name, &key, &[policy, data], |part, ctx| {
+            sample::run(sample, &inputs, part, self.placement, ctx).map_err(Error::from)
+        })
     }
 
-    /// The answers that `inputs` asks for, drawn as `sample` says; `key` and `from` are all they depend
-    /// on.
+    /// The answers that `draw` draws, or the part of them that is asked for; `key` and `from` are all they
+    /// depend on.
     pub(crate) fn drawn<K: Serialize>(
         &self,
         name: &str,
-        sample: &SampleConfig,
-        inputs: &SampleInputs<'_>,
         key: &K,
         from: &[&Artifact],
+        draw: impl FnOnce(Part<'_>, &StageContext) -> Result<(), Error>,
     ) -> Result<Artifact, Stopped> {
         let run = self.run;
         let wanted = self.steps.reach(name)?;
         if let Some(shard) = self.shard.filter(|_| wanted) {
-            let part = (shard, run.stage_seed(name));
+            let part = Part::Shard(shard, run.stage_seed(name));
             let name = format!("shards/{name}/{shard}");
-            return self.steps.make(run, &name, key, from, |ctx| {
-                sample::run_shard(sample, inputs, part, self.placement, ctx)
-            });
+            return self
+                .steps
+                .make(run, &name, key, from, |ctx| draw(part, ctx));
         }
         self.steps.make(run, name, key, from, |ctx| {
             let mut shards = Vec::new();
@@ -67,7 +71,7 @@ impl Stages<'_> {
                     None => return Err(other(&shard, run.path())),
                 }
             }
-            Ok::<(), Error>(sample::run(sample, inputs, &shards, self.placement, ctx)?)
+            draw(Part::Whole(&shards), ctx)
         })
     }
 }

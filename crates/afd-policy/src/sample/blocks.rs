@@ -9,9 +9,9 @@ use afd_stage::{StageContext, seed::derive};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FinishedBatch, PARTIAL, SampleConfig, SampleInputs, Work,
+    Part, SampleConfig, SampleInputs, Work,
     answer::{completion, find_stop, to_row},
-    append, load, resume,
+    load,
 };
 use crate::Error;
 
@@ -42,9 +42,9 @@ impl BlocksConfig {
     }
 }
 
-/// Draws answers to each prompt into [`SAMPLES`](super::SAMPLES), as [`run`](super::run) does, by blocks that `scorer` chooses.
-/// Their log-probabilities are the policy's; what they are under the choice is not known. A killed run goes
-/// on at the first unfinished batch.
+/// Draws answers to each prompt, as [`run`](super::run) does, by blocks that `scorer` chooses. Their
+/// log-probabilities are the policy's; what they are under the choice is not known. Resumed and sharded as
+/// there, one batch after the other.
 ///
 /// # Errors
 /// Those of [`run`](super::run), and whatever keeps `scorer` from reading an answer.
@@ -53,38 +53,32 @@ pub fn run_by_blocks(
     blocks: BlocksConfig,
     inputs: &SampleInputs<'_>,
     scorer: &dyn Scorer,
+    part: Part<'_>,
     placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let work = Work::new(config, inputs, ctx.seed())?;
-    let partial = ctx.dir().join(PARTIAL);
-    let (mut file, mut finished) = resume(&partial, work.plan.len())?;
-    let total = work.texts.len() as u64;
-    let mut done = 0;
-    let guided = ByBlocks {
-        model: load(inputs.model, &work.tokenizer, placement)?,
-        tokenizer: &work.tokenizer,
-        config,
-        blocks,
-        scorer,
-    };
-    for (batch, prompts) in work.plan.iter().enumerate() {
-        if finished[batch].is_none() {
-            let requests: Vec<_> = prompts
+    let work = Work::new(config, inputs, part.seed(ctx))?;
+    work.draw(part, ctx, |left, finish| {
+        let guided = ByBlocks {
+            model: load(inputs.model, &work.tokenizer, placement)?,
+            tokenizer: &work.tokenizer,
+            config,
+            blocks,
+            scorer,
+        };
+        for &batch in left {
+            let requests: Vec<_> = work.plan[batch]
                 .iter()
                 .map(|&i| (work.texts[i].as_str(), &work.requests[i]))
                 .collect();
-            let answers = guided.answers(&requests)?;
-            let drawn = answers.iter().flatten().map(|row| row.completion_ids.len());
-            ctx.add_tokens((drawn.sum::<usize>() * blocks.num_candidates) as u64);
-            let row = FinishedBatch { batch, answers };
-            append(&mut file, &partial, &row)?;
-            finished[batch] = Some(row);
+            finish(
+                batch,
+                guided.answers(&requests)?,
+                blocks.num_candidates as u64,
+            )?;
         }
-        done += prompts.len() as u64;
-        ctx.progress(done, total, "prompt", "");
-    }
-    work.write(finished, &partial, ctx)
+        Ok(())
+    })
 }
 
 /// What all blocks are drawn with.

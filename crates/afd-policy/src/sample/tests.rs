@@ -80,8 +80,16 @@ impl Fixture {
             away_from: strength.map(|strength| (near.as_path(), strength)),
             ..inputs(&model, &prompts)
         };
-        self.stage(|ctx| run(config, &inputs, &[], &test_device().into(), ctx))
-            .unwrap()
+        self.stage(|ctx| {
+            run(
+                config,
+                &inputs,
+                Part::Whole(&[]),
+                &test_device().into(),
+                ctx,
+            )
+        })
+        .unwrap()
     }
 
     /// What a stage leaves in its file of answers, or what it failed with.
@@ -101,13 +109,24 @@ impl Fixture {
     /// The file of a shard of the base's answers.
     fn shard(&self, shard: &str, prompts: &Path) -> PathBuf {
         let (model, placement) = (base(), test_device().into());
+        let inputs = inputs(&model, prompts);
+        self.shard_by(shard, |part, ctx| {
+            run(&SHORT, &inputs, part, &placement, ctx)
+        })
+    }
+
+    /// The file of a shard of what `draw` draws.
+    fn shard_by(
+        &self,
+        shard: &str,
+        draw: impl FnOnce(Part<'_>, &StageContext) -> Result<(), Error>,
+    ) -> PathBuf {
         let shard: Shard = shard.parse().unwrap();
         let run = RunDir::open(&self.path("run"), 3, Arc::new(Quiet)).unwrap();
         let seed = run.stage_seed("samples");
         drop(run);
-        let inputs = inputs(&model, prompts);
         let batches = self
-            .stage(|ctx| run_shard(&SHORT, &inputs, (shard, seed), &placement, ctx))
+            .stage(|ctx| draw(Part::Shard(shard, seed), ctx))
             .unwrap();
         let path = self.path(&format!("{shard}.jsonl"));
         std::fs::write(&path, batches).unwrap();
@@ -162,7 +181,15 @@ fn merged_shards_are_the_unsharded_file_byte_by_byte() {
     for shards in [&shards[..], &shards[..2], &overlapping] {
         let inputs = inputs(&model, &prompts);
         let merged = fixture
-            .stage(|ctx| run(&SHORT, &inputs, shards, &test_device().into(), ctx))
+            .stage(|ctx| {
+                run(
+                    &SHORT,
+                    &inputs,
+                    Part::Whole(shards),
+                    &test_device().into(),
+                    ctx,
+                )
+            })
             .unwrap();
         assert!(merged == whole);
     }
@@ -175,7 +202,15 @@ fn a_shard_of_other_prompts_is_refused() {
     let shard = [fixture.shard("1/1", &other)];
     let (model, prompts) = (base(), fixture.path("prompts.jsonl"));
     let inputs = inputs(&model, &prompts);
-    let refused = fixture.stage(|ctx| run(&SHORT, &inputs, &shard, &test_device().into(), ctx));
+    let refused = fixture.stage(|ctx| {
+        run(
+            &SHORT,
+            &inputs,
+            Part::Whole(&shard),
+            &test_device().into(),
+            ctx,
+        )
+    });
     let message = refused.unwrap_err();
     assert!(message.contains("1-of-1.jsonl is no part"), "{message}");
 }
@@ -231,7 +266,15 @@ fn policies_of_two_vocabularies_are_refused_by_name() {
         away_from: Some((&near, 1.0)),
         ..inputs(&model, &prompts)
     };
-    let drawn = fixture.stage(|ctx| run(&SHORT, &inputs, &[], &test_device().into(), ctx));
+    let drawn = fixture.stage(|ctx| {
+        run(
+            &SHORT,
+            &inputs,
+            Part::Whole(&[]),
+            &test_device().into(),
+            ctx,
+        )
+    });
     let weights = fixture.stage(|ctx| {
         let config = ExtrapolateConfig { strength: 1.0 };
         let (form, save) = (DialogueForm::Hh, SaveOptions::default());
@@ -264,7 +307,7 @@ fn extrapolated_weights_are_a_policy_of_their_own() {
         let inputs = inputs(model, &prompts);
         let placement = test_device().into();
         fixture
-            .stage(|ctx| super::run(&SHORT, &inputs, &[], &placement, ctx))
+            .stage(|ctx| super::run(&SHORT, &inputs, Part::Whole(&[]), &placement, ctx))
             .unwrap()
     };
     assert!(answers(at("none", 0.0).path()) == answers(&model));
@@ -317,8 +360,17 @@ fn one_block_is_the_best_of_its_candidates_and_many_keep_the_policys_log_probs()
             block_length,
             num_candidates: 3,
         };
-        let body =
-            |ctx: &StageContext| run_by_blocks(&SHORT, blocks, &inputs, &Letters, &placement, ctx);
+        let body = |ctx: &StageContext| {
+            run_by_blocks(
+                &SHORT,
+                blocks,
+                &inputs,
+                &Letters,
+                Part::Whole(&[]),
+                &placement,
+                ctx,
+            )
+        };
         rows(&fixture.stage(body).unwrap())
     };
     let tokenizer = Tokenizer::open(&model, DialogueForm::Hh).unwrap();
@@ -370,6 +422,51 @@ fn one_block_is_the_best_of_its_candidates_and_many_keep_the_policys_log_probs()
 }
 
 #[test]
+fn blocks_in_shards_are_the_whole() {
+    let fixture = Fixture::new();
+    let (model, prompts) = (base(), fixture.prompts("two.jsonl", &["a", "b longer"]));
+    let (inputs, placement) = (inputs(&model, &prompts), Placement::from(test_device()));
+    let config = SampleConfig {
+        generation_batch_size: 2,
+        max_completion_length: 4,
+        ..SHORT
+    };
+    let blocks = BlocksConfig {
+        block_length: 2,
+        num_candidates: 2,
+    };
+    let draw = |part: Part<'_>, ctx: &StageContext| {
+        run_by_blocks(&config, blocks, &inputs, &Letters, part, &placement, ctx)
+    };
+    let whole = fixture.stage(|ctx| draw(Part::Whole(&[]), ctx)).unwrap();
+    let shards = ["1/2", "2/2"].map(|shard| fixture.shard_by(shard, draw));
+    for shard in &shards {
+        let batches = std::fs::read_to_string(shard).unwrap();
+        assert_eq!(batches.lines().count(), 1, "a batch each");
+    }
+    // What is drawn again would be seen: nobody scores here.
+    let refuses = |part: Part<'_>, ctx: &StageContext| {
+        run_by_blocks(&config, blocks, &inputs, &Refuses, part, &placement, ctx)
+    };
+    let together = fixture
+        .stage(|ctx| refuses(Part::Whole(&shards), ctx))
+        .unwrap();
+    assert_eq!(together, whole);
+}
+
+/// Scores nothing.
+struct Refuses;
+
+impl afd_model::Scorer for Refuses {
+    fn score(
+        &self,
+        _: &[(&str, &str)],
+    ) -> Result<Vec<f64>, Box<dyn std::error::Error + Send + Sync>> {
+        Err("asked again".into())
+    }
+}
+
+#[test]
 fn a_stop_string_within_a_block_ends_the_answer_as_it_would_without_blocks() {
     let fixture = Fixture::new();
     // One prompt: each length costs a driver without a GPU seconds.
@@ -384,8 +481,17 @@ fn a_stop_string_within_a_block_ends_the_answer_as_it_would_without_blocks() {
         block_length: 4,
         num_candidates: 2,
     };
-    let body =
-        |ctx: &StageContext| run_by_blocks(&config, blocks, &inputs, &Letters, &placement, ctx);
+    let body = |ctx: &StageContext| {
+        run_by_blocks(
+            &config,
+            blocks,
+            &inputs,
+            &Letters,
+            Part::Whole(&[]),
+            &placement,
+            ctx,
+        )
+    };
     let tokenizer = Tokenizer::open(&model, DialogueForm::Hh).unwrap();
     let mut stopped = 0;
     for row in rows(&fixture.stage(body).unwrap()) {

@@ -223,16 +223,13 @@ impl Stages<'_> {
             num_generations: count,
             form: self.form(),
         };
-        self.drawn(
-            name,
-            &config,
-            &inputs,
-            &key,
-            &[from.sft, from.initial, from.data],
-        )
+        let from = [from.sft, from.initial, from.data];
+        self.drawn(name, &key, &from, |part, ctx| {
+            sample::run(&config, &inputs, part, self.placement, ctx).map_err(Error::from)
+        })
     }
 
-    /// Answers of the fine-tuned policy, block by block as `reward` chooses; not drawn in shards.
+    /// Answers of the fine-tuned policy, block by block as `reward` chooses.
     pub(super) fn drawn_by_blocks(
         &self,
         name: &str,
@@ -246,7 +243,7 @@ impl Stages<'_> {
         let read = (self.config.precision, self.form(), self.batch());
         let key = (sample, blocks, count, read);
         let inputs = [from.sft, from.data, reward, from.initial];
-        self.steps.stage(self.run, name, &key, &inputs, |ctx| {
+        self.drawn(name, &key, &inputs, |part, ctx| {
             let scorer =
                 RewardModel::load(reward.path(), &self.reading(from.initial), self.placement)?;
             let inputs = SampleInputs {
@@ -256,8 +253,9 @@ impl Stages<'_> {
                 num_generations: count,
                 form: self.form(),
             };
-            sample::run_by_blocks(sample, blocks, &inputs, &scorer, self.placement, ctx)?;
-            Ok::<(), Error>(())
+            let place = self.placement;
+            sample::run_by_blocks(sample, blocks, &inputs, &scorer, part, place, ctx)?;
+            Ok(())
         })
     }
 
