@@ -1,17 +1,13 @@
 //! From golden rewards and rankers' scores to the figures of the summary.
 
-mod behaviour;
 mod chosen_n;
 mod contest;
-mod distinct;
 mod kl_sweep;
 mod length;
 mod own;
 mod scorers;
-mod self_bleu;
 mod trivial;
 
-use afd_data::records::Sample;
 use afd_model::{best_of_n_kl_bound, best_of_n_weights};
 use afd_stats::{
     Bootstrap, Calibration, ReliabilityBin, is_constant, mean, pearson_within, sd_within,
@@ -45,39 +41,27 @@ const COMPARISONS: [(&str, &str); 5] = [
 /// The summary; `data` was checked, and the smallest N is at most the number of samples.
 pub(crate) fn evaluate(
     config: &EvalConfig,
-    data: &Data,
+    data: &Data<'_>,
     golden: &[GoldenRow],
     golden_name: &str,
     seed: u64,
 ) -> Summary {
-    let prompts = data.dialogues.len();
-    let stored = data.dialogues[0].sft.len();
+    let prompts = data.asked.dialogues.len();
+    let stored = data.asked.sft.answers;
     let (all_n, n_left_out): (Vec<usize>, Vec<usize>) =
         config.n.iter().partition(|&&n| n <= stored);
     let bootstrap = Bootstrap::new(prompts, config.bootstrap_resamples, seed);
     let sft: Vec<Vec<f64>> = golden.iter().map(|row| row.sft.clone()).collect();
-    let sft_lengths: Vec<Vec<f64>> = data
-        .dialogues
-        .iter()
-        .map(|dialogue| lengths(&dialogue.sft))
-        .collect();
     let evaluation = Evaluation {
-        length_control: LengthControl::fit(&sft_lengths, &sft, &bootstrap),
+        length_control: LengthControl::fit(&data.sft.tokens, &sft, &bootstrap),
         sft,
-        distinct_answers: distinct_answers(data),
         bootstrap,
         sft_golden: golden.iter().map(|row| mean(&row.sft)).collect(),
         wins: golden
             .iter()
             .map(|row| win_rates(&row.sft, &row.sft))
             .collect(),
-        sft_length: sft_lengths.iter().map(|lengths| mean(lengths)).collect(),
-        lengths: sft_lengths,
-        cut: data
-            .dialogues
-            .iter()
-            .map(|dialogue| cut(&dialogue.sft))
-            .collect(),
+        sft_length: means(&data.sft.tokens),
         headline_n: all_n
             .iter()
             .copied()
@@ -88,7 +72,7 @@ pub(crate) fn evaluate(
         all_n,
     };
 
-    let trivial = trivial_rankers(&data.dialogues, golden);
+    let trivial = trivial_rankers(&data.sft, golden);
     let given = data
         .rankers
         .iter()
@@ -129,7 +113,7 @@ pub(crate) fn evaluate(
         headline_n: evaluation.headline_n,
         n_left_out,
         length_slope: evaluation.length_control.as_ref().map(LengthControl::slope),
-        distinct_answers: Some(evaluation.distinct_answers),
+        distinct_answers: Some(data.asked.fewest_answers()),
         reference: evaluation.reference(),
         rankers: summaries,
         rows,
@@ -143,29 +127,6 @@ pub(crate) fn evaluate(
     }
 }
 
-/// As many answers to a prompt as every policy has.
-fn distinct_answers(data: &Data) -> usize {
-    let dialogue = &data.dialogues[0];
-    let policies = data.policies.iter().map(|policy| policy.samples[0].len());
-    policies.fold(dialogue.init.len().min(dialogue.sft.len()), usize::min)
-}
-
-fn length(sample: &Sample) -> f64 {
-    sample.completion_ids.len() as f64
-}
-
-fn lengths(samples: &[Sample]) -> Vec<f64> {
-    samples.iter().map(length).collect()
-}
-
-/// 1 for an answer that the token limit cut off.
-fn cut(samples: &[Sample]) -> Vec<f64> {
-    samples
-        .iter()
-        .map(|sample| f64::from(u8::from(sample.finish_reason == "length")))
-        .collect()
-}
-
 /// A row of the summary and the golden means of the prompts behind it.
 struct Choice {
     row: PolicyRow,
@@ -175,7 +136,7 @@ struct Choice {
 /// What all figures are worked out from; vectors are `[prompt]` or `[prompt][SFT answer]`.
 struct Evaluation<'a> {
     bootstrap: Bootstrap,
-    data: &'a Data,
+    data: &'a Data<'a>,
     golden: &'a [GoldenRow],
     /// Golden rewards of SFT's answers.
     sft: Vec<Vec<f64>>,
@@ -184,17 +145,15 @@ struct Evaluation<'a> {
     sft_length: Vec<f64>,
     /// `None` where SFT's answers to a prompt are all of one length.
     length_control: Option<LengthControl>,
-    distinct_answers: usize,
     /// Chance of each answer to beat another of the same prompt.
     wins: Vec<Vec<f64>>,
-    lengths: Vec<Vec<f64>>,
-    cut: Vec<Vec<f64>>,
     all_n: Vec<usize>,
     headline_n: usize,
 }
 
 impl Evaluation<'_> {
     fn best_of_n(&self, ranker: &Ranker, kind: RankerKind) -> Vec<Choice> {
+        let answers = &self.data.sft;
         let choose = |&n: &usize| {
             let weights: Vec<Vec<f64>> = ranker
                 .scores
@@ -227,7 +186,7 @@ impl Evaluation<'_> {
                 }),
                 kl_kind: Some(KlKind::UpperBound),
                 proxy_mean: has_score(ranker, kind).then(|| over_prompts(&ranker.scores)),
-                ..self.row(&golden, &expected(&self.lengths), &expected(&self.cut))
+                ..self.row(&golden, &expected(&answers.tokens), &expected(&answers.cut))
             };
             Choice { row, golden }
         };
@@ -342,7 +301,7 @@ impl Evaluation<'_> {
             pearson_within_prompt_golden: pearson_within(&ranker.scores, &self.sft).map(six_digits),
             spearman_within_prompt_golden: spearman_within(&ranker.scores, &self.sft)
                 .map(six_digits),
-            pearson_within_prompt_length: pearson_within(&ranker.scores, &self.lengths)
+            pearson_within_prompt_length: pearson_within(&ranker.scores, &self.data.sft.tokens)
                 .map(six_digits),
             proxy_sd_within_prompt: has_score(ranker, kind)
                 .then(|| six_digits(sd_within(&ranker.scores))),
@@ -386,6 +345,11 @@ fn rounded(found: &Calibration) -> CalibrationSummary {
         bins: found.bins.iter().map(bin).collect(),
         expected_calibration_error: six_digits(found.expected_calibration_error),
     }
+}
+
+/// The mean of each prompt's answers.
+fn means(values: &[Vec<f64>]) -> Vec<f64> {
+    values.iter().map(|values| mean(values)).collect()
 }
 
 fn minus(a: &[f64], b: &[f64]) -> Vec<f64> {

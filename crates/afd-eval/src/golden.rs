@@ -7,13 +7,16 @@ use std::{
     path::Path,
 };
 
-use afd_data::records::read_jsonl;
+use afd_data::records::{Sample, read_jsonl};
 use afd_model::Scorer;
 use afd_stage::StageContext;
 use afd_stats::is_constant;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, inputs::Data};
+use crate::{
+    Error,
+    inputs::{Asked, SampleFile},
+};
 
 /// The file that holds a [`GoldenRow`] for each prompt.
 pub const FILE: &str = "golden.jsonl";
@@ -42,30 +45,32 @@ impl GoldenRow {
     }
 }
 
-/// Scores what an interrupted attempt has not, and returns all rows.
+/// Scores what an interrupted attempt has not, and returns all rows. Holds the texts of one prompt at a time.
 pub(crate) fn score(
-    data: &Data,
+    asked: &Asked<'_>,
     golden: &dyn Scorer,
     name: &str,
     ctx: &StageContext,
 ) -> Result<Vec<GoldenRow>, Error> {
     let path = ctx.dir().join(FILE);
     let done = keep_whole_lines(&path)?;
-    let total = data.dialogues.len() as u64;
     let mut file = io(
         &path,
         "open",
         File::options().create(true).append(true).open(&path),
     )?;
-    for number in done..data.dialogues.len() {
-        let row = score_prompt(number, data, golden, name)?;
+    let total = asked.dialogues.len();
+    // Where nothing is missing, no answer is read.
+    let missing = (done < total).then(|| asked.answers()).transpose()?;
+    for (number, answers) in missing.into_iter().flatten().enumerate().skip(done) {
+        let row = score_prompt(number, asked, &answers?, golden, name)?;
         let mut line = serde_json::to_vec(&row).map_err(|source| Error::Json {
             path: path.clone(),
             source,
         })?;
         line.push(b'\n');
         io(&path, "write", file.write_all(&line))?;
-        ctx.progress(number as u64 + 1, total, "prompt", "golden rewards");
+        ctx.progress(number as u64 + 1, total as u64, "prompt", "golden rewards");
     }
     io(&path, "write", file.sync_all())?;
 
@@ -93,24 +98,21 @@ pub(crate) fn tells_apart(rows: &[GoldenRow], name: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// `answers` to the prompt are those of each file in turn.
 fn score_prompt(
     number: usize,
-    data: &Data,
+    asked: &Asked<'_>,
+    answers: &[Vec<Sample>],
     golden: &dyn Scorer,
     name: &str,
 ) -> Result<GoldenRow, Error> {
-    let (prompt, dialogue) = (number + 1, &data.dialogues[number]);
-    let mut policies = vec![
-        ("the initial policy", &dialogue.init),
-        ("the SFT policy", &dialogue.sft),
-    ];
-    let others = data.policies.iter();
-    policies.extend(others.map(|policy| (policy.name.as_str(), &policy.samples[number])));
-    let answers = policies
+    let (prompt, dialogue) = (number + 1, &asked.dialogues[number]);
+    let texts = answers
         .iter()
-        .flat_map(|(_, samples)| samples.iter().map(|sample| sample.completion.as_str()))
+        .flatten()
+        .map(|sample| sample.completion.as_str())
         .chain([dialogue.demonstration.as_str()]);
-    let pairs: Vec<(&str, &str)> = answers
+    let pairs: Vec<(&str, &str)> = texts
         .map(|answer| (dialogue.prompt.as_str(), answer))
         .collect();
     let rewards = golden.score(&pairs).map_err(|source| Error::Golden {
@@ -139,7 +141,7 @@ fn score_prompt(
     };
     let mut rest = rewards.as_slice();
     let mut by_policy = Vec::new();
-    for (policy, samples) in policies {
+    for (SampleFile { policy, .. }, samples) in asked.files().zip(answers) {
         let (own, after) = rest.split_at(samples.len());
         finite(own, &|index| format!("answer {index} of {policy}"))?;
         by_policy.push(own.to_vec());
@@ -152,10 +154,10 @@ fn score_prompt(
         init: by_policy.next().unwrap_or_default(),
         sft: by_policy.next().unwrap_or_default(),
         demonstration: rest.first().copied().unwrap_or_default(),
-        policies: data
+        policies: asked
             .policies
             .iter()
-            .map(|policy| policy.name.clone())
+            .map(|file| file.policy.to_owned())
             .zip(by_policy)
             .collect(),
     })

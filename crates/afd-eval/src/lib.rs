@@ -33,6 +33,7 @@ mod seeds;
 mod stage;
 mod summary;
 mod table;
+mod texts;
 mod warnings;
 
 pub use config::EvalConfig;

@@ -12,6 +12,8 @@ mod run;
 mod scorers;
 mod trained;
 
+use std::collections::BTreeSet;
+
 use browser::Browser;
 pub(crate) use run::LOGGED;
 
@@ -97,7 +99,7 @@ pub(crate) struct Answer {
 /// The report as Markdown and as a self-contained HTML page.
 pub(crate) fn render(
     summary: &Summary,
-    data: &Data,
+    data: &Data<'_>,
     golden: &[GoldenRow],
     config: &EvalConfig,
     record: &RunRecord,
@@ -110,4 +112,33 @@ pub(crate) fn render(
     )
 }
 
+/// The numbers of the prompts to which the report shows answers, of so many in all.
+pub(crate) fn shown(config: &EvalConfig, prompts: usize) -> BTreeSet<usize> {
+    let counts = [config.examples, config.browser_prompts];
+    counts
+        .into_iter()
+        .flat_map(|count| at_equal_distances(count, prompts))
+        .collect()
+}
+
+/// The numbers of `count` prompts, or of all `prompts`.
+fn at_equal_distances(count: usize, prompts: usize) -> impl ExactSizeIterator<Item = usize> {
+    let count = count.min(prompts);
+    (0..count).map(move |place| place * prompts / count)
+}
+
 const TITLE: &str = "Alignment from demonstrations: evaluation";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_shown_lie_at_equal_distances() {
+        let of = |count, prompts| at_equal_distances(count, prompts).collect::<Vec<usize>>();
+        assert_eq!(of(2, 5), [0, 2]);
+        assert_eq!(of(3, 5), [0, 1, 3]);
+        assert_eq!(of(9, 3), [0, 1, 2]);
+        assert_eq!(of(0, 3), [0usize; 0]);
+    }
+}

@@ -6,12 +6,19 @@ use afd_model::Scorer;
 use afd_stage::StageContext;
 
 use crate::{
-    Error, EvalConfig, EvalInputs, Summary, evaluate::evaluate, golden, inputs, record, report,
+    Error, EvalConfig, EvalInputs, Summary,
+    evaluate::evaluate,
+    golden,
+    inputs::{self, Asked},
+    record, report,
 };
 
 /// Evaluates policies and rankers by `golden`, and leaves `golden.jsonl` (golden rewards of all
 /// answers), `summary.json` (a [`Summary`]), `report.md` and `report.html` in the stage's
 /// directory.
+///
+/// Answers are read prompt by prompt, several times over: what is held of them are a few numbers each, and the texts
+/// that the report shows.
 ///
 /// `golden` is asked once per prompt, for all its answers; an interrupted stage does not ask again
 /// for what it has.
@@ -26,8 +33,8 @@ pub fn run(
     golden: &dyn Scorer,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let data = inputs::read(inputs)?;
-    let samples = data.dialogues[0].sft.len();
+    let asked = Asked::read(inputs)?;
+    let samples = asked.sft.answers;
     let smallest = config.n.first().copied().unwrap_or(1);
     if smallest > samples || config.n.is_empty() {
         return Err(Error::TooFewSamples {
@@ -37,7 +44,9 @@ pub fn run(
         });
     }
     let logged = record::logged(inputs.record, &report::LOGGED.map(|(name, _)| name))?;
-    let rows = golden::score(&data, golden, inputs.golden_name, ctx)?;
+    let shown = report::shown(config, asked.dialogues.len());
+    let data = inputs::read(inputs, asked, &shown)?;
+    let rows = golden::score(&data.asked, golden, inputs.golden_name, ctx)?;
     golden::tells_apart(&rows, inputs.golden_name)?;
     let summary = evaluate(config, &data, &rows, inputs.golden_name, ctx.seed());
     let (markdown, html) = report::render(&summary, &data, &rows, config, inputs.record, &logged);
@@ -58,8 +67,8 @@ pub fn score_golden(
     scorer: &dyn Scorer,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let data = inputs::read(inputs)?;
-    golden::score(&data, scorer, inputs.golden_name, ctx)?;
+    let asked = Asked::read(inputs)?;
+    golden::score(&asked, scorer, inputs.golden_name, ctx)?;
     Ok(())
 }
 

@@ -1,47 +1,44 @@
 //! Figures of policies that have answers of their own: the initial, the fine-tuned, the trained.
 
-use afd_data::records::Sample;
 use afd_stats::{mean, six_digits, spearman_within, standard_error, win_rates};
 
-use super::{
-    Evaluation, behaviour::behaviour, cut, distinct::distinct_n, lengths, self_bleu::self_bleu,
-};
+use super::{Evaluation, means};
 use crate::{
     CLOSED_FORM,
     golden::GoldenRow,
-    inputs::{Dialogue, LogProbs, TrainedPolicy},
+    inputs::{Answers, LogProbs, TrainedPolicy},
     summary::{KlKind, Policy, PolicyRow},
 };
 
 impl Evaluation<'_> {
     pub(super) fn init(&self) -> PolicyRow {
-        let samples = self.samples(|dialogue| &dialogue.init);
+        let answers = &self.data.init;
         PolicyRow {
             policy: Policy::Init,
             kl_nats: Some(0.0),
             kl_kind: Some(KlKind::Estimate),
-            entropy_nats: Some(entropy(&samples, None)),
+            entropy_nats: Some(entropy(answers, None)),
             embedding_spread: self.spread("init"),
-            ..self.own(&samples, |row| &row.init)
+            ..self.own(answers, |row| &row.init)
         }
     }
 
     pub(super) fn sft(&self) -> PolicyRow {
-        let samples = self.samples(|dialogue| &dialogue.sft);
+        let answers = &self.data.sft;
         PolicyRow {
-            entropy_nats: Some(entropy(&samples, None)),
+            entropy_nats: Some(entropy(answers, None)),
             embedding_spread: self.spread("sft"),
-            ..self.with_kl(self.ranker(CLOSED_FORM), self.own(&samples, |row| &row.sft))
+            ..self.with_kl(self.ranker(CLOSED_FORM), self.own(answers, |row| &row.sft))
         }
     }
 
     pub(super) fn trained(&self, policy: &TrainedPolicy) -> PolicyRow {
-        let samples: Vec<&[Sample]> = policy.samples.iter().map(Vec::as_slice).collect();
+        let answers = &policy.answers;
         let log_ratio = policy.log_ratio.as_deref();
         // What was drawn from a sampler over SFT is stored with SFT's log-probabilities.
         let entropy = match policy.log_probs {
-            LogProbs::Own => Some(entropy(&samples, None)),
-            LogProbs::Sft => log_ratio.map(|ratio| entropy(&samples, Some(ratio))),
+            LogProbs::Own => Some(entropy(answers, None)),
+            LogProbs::Sft => log_ratio.map(|ratio| entropy(answers, Some(ratio))),
         };
         let (proxy, scores) = policy.proxy.as_ref().map(|(name, own)| (name, own)).unzip();
         let of_sft = proxy.and_then(|name| self.ranker(name));
@@ -61,17 +58,8 @@ impl Evaluation<'_> {
                 .map(six_digits),
             entropy_nats: entropy,
             embedding_spread: self.spread(&policy.name),
-            ..self.with_kl(
-                log_ratio,
-                self.own(&samples, |row| row.policy(&policy.name)),
-            )
+            ..self.with_kl(log_ratio, self.own(answers, |row| row.policy(&policy.name)))
         }
-    }
-
-    /// The answers of a policy that has some in each dialogue.
-    fn samples(&self, of: fn(&Dialogue) -> &Vec<Sample>) -> Vec<&[Sample]> {
-        let dialogues = self.data.dialogues.iter();
-        dialogues.map(|dialogue| of(dialogue).as_slice()).collect()
     }
 
     /// How far apart a policy's answers lie, if they were embedded.
@@ -88,35 +76,24 @@ impl Evaluation<'_> {
     }
 
     /// What answers and their golden rewards say by themselves.
-    fn own(&self, samples: &[&[Sample]], golden: impl Fn(&GoldenRow) -> &[f64]) -> PolicyRow {
+    fn own(&self, answers: &Answers, golden: impl Fn(&GoldenRow) -> &[f64]) -> PolicyRow {
         let rewards: Vec<f64> = self.golden.iter().map(|row| mean(golden(row))).collect();
         let wins: Vec<f64> = self
             .golden
             .iter()
             .map(|row| mean(&win_rates(golden(row), &row.sft)))
             .collect();
-        let each = |value: fn(&[Sample]) -> Vec<f64>| -> Vec<f64> {
-            samples
-                .iter()
-                .map(|samples| mean(&value(samples)))
-                .collect()
-        };
-        let distinct = |n| distinct_n(samples, n, self.distinct_answers);
-        let demonstrations = self.data.dialogues.iter();
-        let demonstrations: Vec<&str> = demonstrations
-            .map(|dialogue| dialogue.demonstration.as_str())
-            .collect();
-        let found = behaviour(samples, self.distinct_answers, &demonstrations);
+        let texts = &answers.texts;
         PolicyRow {
             win_rate_vs_sft: six_digits(mean(&wins)),
-            distinct_1: distinct(1),
-            distinct_2: distinct(2),
-            self_bleu: self_bleu(samples, self.distinct_answers),
-            refusals: Some(found.refusals),
-            repetition: Some(found.repetition),
-            coverage: found.coverage,
-            precision: found.precision,
-            ..self.row(&rewards, &each(lengths), &each(cut))
+            distinct_1: texts.distinct_1,
+            distinct_2: texts.distinct_2,
+            self_bleu: texts.self_bleu,
+            refusals: Some(texts.refusals),
+            repetition: Some(texts.repetition),
+            coverage: texts.coverage,
+            precision: texts.precision,
+            ..self.row(&rewards, &means(&answers.tokens), &means(&answers.cut))
         }
     }
 
@@ -125,7 +102,7 @@ impl Evaluation<'_> {
         let Some(log_ratio) = log_ratio else {
             return row;
         };
-        let each: Vec<f64> = log_ratio.iter().map(|ratios| mean(ratios)).collect();
+        let each = means(log_ratio);
         PolicyRow {
             kl_nats: Some(six_digits(mean(&each))),
             kl_kind: Some(KlKind::Estimate),
@@ -138,21 +115,23 @@ impl Evaluation<'_> {
 
 /// Mean over prompts of the prompts' means.
 fn over_prompts(scores: &[Vec<f64>]) -> f64 {
-    let each: Vec<f64> = scores.iter().map(|scores| mean(scores)).collect();
-    six_digits(mean(&each))
+    six_digits(mean(&means(scores)))
 }
 
 /// Mean −log-probability of answers, in nats; `log_ratio`, `[prompt][answer]`, is added to the
 /// stored log-probabilities where these are another policy's.
-fn entropy(samples: &[&[Sample]], log_ratio: Option<&[Vec<f64>]>) -> f64 {
-    let own = |prompt: usize, sample: &Sample| {
-        let stored: f64 = sample.logprobs.iter().copied().map(f64::from).sum();
-        let ratio = log_ratio.map_or(0.0, |ratios| ratios[prompt][sample.index as usize]);
-        -(stored + ratio)
+fn entropy(answers: &Answers, log_ratio: Option<&[Vec<f64>]>) -> f64 {
+    let of_prompt = |(prompt, stored): (usize, &Vec<f64>)| -> Vec<f64> {
+        let own = |(answer, stored): (usize, &f64)| {
+            -(stored + log_ratio.map_or(0.0, |ratios| ratios[prompt][answer]))
+        };
+        stored.iter().enumerate().map(own).collect()
     };
-    let of_prompt = |(prompt, samples): (usize, &&[Sample])| -> Vec<f64> {
-        samples.iter().map(|sample| own(prompt, sample)).collect()
-    };
-    let each: Vec<Vec<f64>> = samples.iter().enumerate().map(of_prompt).collect();
+    let each: Vec<Vec<f64>> = answers
+        .log_probs
+        .iter()
+        .enumerate()
+        .map(of_prompt)
+        .collect();
     over_prompts(&each)
 }

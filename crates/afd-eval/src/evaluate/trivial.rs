@@ -1,11 +1,8 @@
 //! Rankers that need no training.
 
-use afd_data::records::Sample;
-
-use super::length;
 use crate::{
     golden::GoldenRow,
-    inputs::{Dialogue, Ranker},
+    inputs::{Answers, Ranker},
     summary::RankerKind,
 };
 
@@ -13,33 +10,29 @@ use crate::{
 pub(crate) const RANDOM: &str = "random";
 
 /// The rankers that need no training, and the ceiling.
-pub(crate) fn trivial_rankers(
-    dialogues: &[Dialogue],
-    golden: &[GoldenRow],
-) -> Vec<(Ranker, RankerKind)> {
-    let ranker = |name: &str, kind, score: &dyn Fn(&Sample) -> f64| {
-        let scores = dialogues
-            .iter()
-            .map(|dialogue| dialogue.sft.iter().map(score).collect());
+pub(crate) fn trivial_rankers(sft: &Answers, golden: &[GoldenRow]) -> Vec<(Ranker, RankerKind)> {
+    // By an answer's log-probability and number of tokens.
+    let ranker = |name: &str, score: fn(f64, f64) -> f64| {
+        let prompts = sft.log_probs.iter().zip(&sft.tokens);
+        let scores = prompts.map(|(log_probs, tokens)| {
+            let answers = log_probs.iter().zip(tokens);
+            answers.map(|(log_prob, tokens)| score(*log_prob, *tokens))
+        });
         (
             Ranker {
                 name: name.to_owned(),
-                scores: scores.collect(),
+                scores: scores.map(Iterator::collect).collect(),
             },
-            kind,
+            RankerKind::Trivial,
         )
-    };
-    let mean_logprob = |sample: &Sample| {
-        let sum: f64 = sample.logprobs.iter().copied().map(f64::from).sum();
-        sum / sample.logprobs.len() as f64
     };
     let ceiling = golden.iter().map(|row| row.sft.clone()).collect();
     vec![
-        ranker("mean-logprob", RankerKind::Trivial, &mean_logprob),
-        ranker("longest", RankerKind::Trivial, &length),
-        ranker("shortest", RankerKind::Trivial, &|sample| -length(sample)),
+        ranker("mean-logprob", |log_prob, tokens| log_prob / tokens),
+        ranker("longest", |_, tokens| tokens),
+        ranker("shortest", |_, tokens| -tokens),
         // Equal scores give every answer the same chance: this is the expected value of chance.
-        ranker(RANDOM, RankerKind::Trivial, &|_| 0.0),
+        ranker(RANDOM, |_, _| 0.0),
         (
             Ranker {
                 name: "golden".to_owned(),

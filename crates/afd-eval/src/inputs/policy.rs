@@ -1,10 +1,11 @@
 //! Policies that were made from SFT's and have answers of their own to the same prompts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use afd_data::records::Sample;
-
-use super::{Data, RESERVED, all_finite, same_prompts, samples, scores};
+use super::{
+    Answers, Asked, EvalInputs, Look, RESERVED, SampleFile, answers,
+    scores::{all_finite, scores},
+};
 use crate::Error;
 
 /// A policy made from SFT's, by training or by another way to draw its answers.
@@ -40,7 +41,7 @@ pub enum LogProbs {
 /// What is read of a [`PolicyInput`]; scores are `[prompt][answer]`.
 pub(crate) struct TrainedPolicy {
     pub(crate) name: String,
-    pub(crate) samples: Vec<Vec<Sample>>,
+    pub(crate) answers: Answers,
     pub(crate) log_probs: LogProbs,
     pub(crate) log_ratio: Option<Vec<Vec<f64>>>,
     pub(crate) proxy: Option<(String, Vec<Vec<f64>>)>,
@@ -49,33 +50,36 @@ pub(crate) struct TrainedPolicy {
 /// The names of the policies that are there anyway.
 const POLICIES: [&str; 4] = ["init", "sft", "demonstrator", "best-of-n"];
 
-/// Reads a policy's files; its prompts must be those of `data`, read from `sft_samples`.
+/// Checks that no name is taken.
+pub(super) fn check_names(inputs: &EvalInputs<'_>) -> Result<(), Error> {
+    let rankers = inputs.rankers.iter().map(|(name, _)| name.as_str());
+    let mut taken: Vec<&str> = POLICIES
+        .into_iter()
+        .chain(RESERVED)
+        .chain(rankers)
+        .collect();
+    for policy in inputs.policies {
+        if policy.name.is_empty() || taken.contains(&policy.name.as_str()) {
+            return Err(Error::PolicyName {
+                policy: policy.name.clone(),
+            });
+        }
+        taken.push(&policy.name);
+    }
+    Ok(())
+}
+
+/// Reads a policy's files, the answers being those in `file`.
 pub(super) fn read(
     input: &PolicyInput,
-    sft_samples: &Path,
-    data: &Data,
+    file: &SampleFile<'_>,
+    asked: &Asked<'_>,
+    look: &Look<'_>,
 ) -> Result<TrainedPolicy, Error> {
     let name = input.name.as_str();
-    let known = POLICIES.into_iter().chain(RESERVED);
-    let given = data.rankers.iter().map(|ranker| ranker.name.as_str());
-    let read = data.policies.iter().map(|policy| policy.name.as_str());
-    if name.is_empty() || known.chain(given).chain(read).any(|other| other == name) {
-        return Err(Error::PolicyName {
-            policy: name.to_owned(),
-        });
-    }
-    let groups = samples(&input.samples)?;
-    let prompts = groups.iter().map(|group| group[0].prompt.as_str());
-    same_prompts(&input.samples, prompts, sft_samples, data.prompts())?;
-
-    let answers = || {
-        groups
-            .iter()
-            .map(|group| (group[0].prompt.as_str(), group.len()))
-    };
     let mut log_ratio = None;
     if let Some(path) = &input.log_ratio {
-        let read = scores(path, &input.samples, answers())?;
+        let read = scores(path, file, asked)?;
         all_finite(&read, |prompt, index, log_ratio| Error::LogRatioNotFinite {
             policy: name.to_owned(),
             path: path.clone(),
@@ -87,7 +91,7 @@ pub(super) fn read(
     }
     let mut proxy = None;
     if let Some((reward, path)) = &input.proxy {
-        let read = scores(path, &input.samples, answers())?;
+        let read = scores(path, file, asked)?;
         all_finite(&read, |prompt, index, score| Error::ScoreNotFinite {
             ranker: reward.clone(),
             path: path.clone(),
@@ -99,7 +103,7 @@ pub(super) fn read(
     }
     Ok(TrainedPolicy {
         name: name.to_owned(),
-        samples: groups,
+        answers: answers::read(file, look)?,
         log_probs: input.log_probs,
         log_ratio,
         proxy,

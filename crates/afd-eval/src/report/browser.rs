@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::html::escape;
+use super::{at_equal_distances, html::escape};
 use crate::{
     golden::GoldenRow,
     inputs::{Data, Ranker},
@@ -42,16 +42,15 @@ struct Candidate {
 
 /// The answers to `count` prompts at equal distances in the test split, or to all.
 pub(super) fn browser(
-    data: &Data,
+    data: &Data<'_>,
     golden: &[GoldenRow],
     rankers: &[&Ranker],
     count: usize,
 ) -> Option<Browser> {
-    let total = data.dialogues.len();
-    let count = count.min(total);
-    let prompt = |place: usize| {
-        let number = place * total / count;
-        let (dialogue, rewards) = (&data.dialogues[number], &golden[number]);
+    let total = data.asked.dialogues.len();
+    let numbers = at_equal_distances(count, total);
+    let prompt = |number: usize| {
+        let (dialogue, rewards) = (&data.asked.dialogues[number], &golden[number]);
         let candidate = |who: &str, text: &str, golden: f64| Candidate {
             who: who.to_owned(),
             text: text.trim().to_owned(),
@@ -64,20 +63,21 @@ pub(super) fn browser(
                 &dialogue.demonstration,
                 rewards.demonstration,
             ),
-            candidate("init", &dialogue.init[0].completion, rewards.init[0]),
+            candidate("init", &data.init.shown[&number][0], rewards.init[0]),
         ];
         for policy in &data.policies {
-            let (first, golden) = (&policy.samples[number][0], rewards.policy(&policy.name)[0]);
-            answers.push(candidate(&policy.name, &first.completion, golden));
+            let first = &policy.answers.shown[&number][0];
+            let golden = rewards.policy(&policy.name)[0];
+            answers.push(candidate(&policy.name, first, golden));
         }
-        let of_sft = dialogue.sft.iter().zip(&rewards.sft).enumerate();
-        answers.extend(of_sft.map(|(index, (sample, golden))| {
+        let of_sft = data.sft.shown[&number].iter().zip(&rewards.sft);
+        answers.extend(of_sft.enumerate().map(|(index, (text, golden))| {
             let scores = rankers
                 .iter()
                 .map(|ranker| short(ranker.scores[number][index]));
             Candidate {
                 scores: Some(scores.collect()),
-                ..candidate(&format!("sft {}", index + 1), &sample.completion, *golden)
+                ..candidate(&format!("sft {}", index + 1), text, *golden)
             }
         }));
         Prompt {
@@ -86,10 +86,10 @@ pub(super) fn browser(
             answers,
         }
     };
-    (count > 0 && !rankers.is_empty()).then(|| Browser {
+    (numbers.len() > 0 && !rankers.is_empty()).then(|| Browser {
         samples: Samples {
             rankers: rankers.iter().map(|ranker| ranker.name.clone()).collect(),
-            prompts: (0..count).map(prompt).collect(),
+            prompts: numbers.map(prompt).collect(),
         },
         total,
     })

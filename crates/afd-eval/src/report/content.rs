@@ -3,8 +3,8 @@
 use afd_stats::CONFIDENCE;
 
 use super::{
-    Answer, Block, Cell, Content, Dialogue, Table, Tone, behaviour, browser::browser, contest,
-    figures, run, scorers, trained,
+    Answer, Block, Cell, Content, Dialogue, Table, Tone, at_equal_distances, behaviour,
+    browser::browser, contest, figures, run, scorers, trained,
 };
 use crate::{
     CLOSED_FORM, EvalConfig,
@@ -21,7 +21,7 @@ use crate::{
 
 pub(crate) fn blocks(
     summary: &Summary,
-    data: &Data,
+    data: &Data<'_>,
     golden: &[GoldenRow],
     config: &EvalConfig,
     record: &RunRecord,
@@ -57,7 +57,7 @@ pub(crate) fn blocks(
     blocks.extend(figures::calibration(summary));
 
     let dialogues = dialogues(summary, data, golden, config.examples, numbers);
-    let trivial = trivial_rankers(&data.dialogues, golden);
+    let trivial = trivial_rankers(&data.sft, golden);
     let rankers: Vec<&Ranker> = data
         .rankers
         .iter()
@@ -251,29 +251,28 @@ fn rankers(summary: &Summary) -> Table {
 
 fn dialogues(
     summary: &Summary,
-    data: &Data,
+    data: &Data<'_>,
     golden: &[GoldenRow],
     examples: usize,
     numbers: Numbers,
 ) -> Vec<Block> {
-    let total = data.dialogues.len();
-    let examples = examples.min(total);
-    let show = |example: usize| {
-        let number = example * total / examples;
-        let (dialogue, rewards) = (&data.dialogues[number], &golden[number]);
+    let total = data.asked.dialogues.len();
+    let show = |number: usize| {
+        let (dialogue, rewards) = (&data.asked.dialogues[number], &golden[number]);
+        let of_sft = &data.sft.shown[&number];
         let answer = |who: &str, text: &str, golden: f64| Answer {
             who: who.to_owned(),
             golden: numbers.plain(golden),
             text: text.trim().to_owned(),
         };
         let mut answers = vec![
-            answer("init", &dialogue.init[0].completion, rewards.init[0]),
-            answer("sft", &dialogue.sft[0].completion, rewards.sft[0]),
+            answer("init", &data.init.shown[&number][0], rewards.init[0]),
+            answer("sft", &of_sft[0], rewards.sft[0]),
         ];
         for policy in &data.policies {
             answers.push(answer(
                 &policy.name,
-                &policy.samples[number][0].completion,
+                &policy.answers.shown[&number][0],
                 rewards.policy(&policy.name)[0],
             ));
         }
@@ -282,7 +281,7 @@ fn dialogues(
                 let best = first_best(&ranker.scores[number][..summary.headline_n]);
                 answers.push(answer(
                     &format!("best of {} by {}", summary.headline_n, ranker.name),
-                    &dialogue.sft[best].completion,
+                    &of_sft[best],
                     rewards.sft[best],
                 ));
             }
@@ -298,7 +297,7 @@ fn dialogues(
             answers,
         })
     };
-    (0..examples).map(show).collect()
+    at_equal_distances(examples, total).map(show).collect()
 }
 
 /// The place of the highest score, the first of equals.

@@ -182,6 +182,18 @@ fn evaluate_in(
     files: &Files,
     golden: &dyn Scorer,
 ) -> Result<PathBuf, String> {
+    stage_in(dir, config, files, |inputs, ctx| {
+        run(config, inputs, golden, ctx)
+    })
+}
+
+/// The same of any stage.
+fn stage_in(
+    dir: &Path,
+    config: &EvalConfig,
+    files: &Files,
+    stage: impl FnOnce(&EvalInputs<'_>, &StageContext) -> Result<(), Error>,
+) -> Result<PathBuf, String> {
     let summary = dir.join("reward.json");
     fs::write(&summary, files.summary).unwrap();
     let rankers: Vec<(String, PathBuf)> = files
@@ -246,10 +258,7 @@ fn evaluate_in(
         record: &files.record,
     };
     let run_dir = RunDir::open(&dir.join("run"), 42, Arc::new(Quiet)).unwrap();
-    let result = run_dir.stage("eval", 1, config, &[], |ctx| {
-        run(config, &inputs, golden, ctx)
-    });
-    match result {
+    match run_dir.stage("eval", 1, config, &[], |ctx| stage(&inputs, ctx)) {
         Ok(artifact) => Ok(artifact.path().to_owned()),
         Err(StageError::Body { source, .. }) => Err(source.to_string()),
         Err(other) => panic!("{other}"),
@@ -398,10 +407,53 @@ fn an_interrupted_run_writes_the_same_bytes_and_asks_only_for_what_is_missing() 
     let second = reader();
     let resumed = evaluate_in(broken.path(), &config(), &files(), &second).unwrap();
     assert_eq!(second.calls.get(), 1);
+    same_files(&whole, &resumed);
+}
+
+fn same_files(one: &Path, other: &Path) {
     for file in ["golden.jsonl", "summary.json", "report.md", "report.html"] {
         let bytes = |dir: &Path| fs::read(dir.join(file)).unwrap();
-        assert!(bytes(&whole) == bytes(&resumed), "{file}");
+        assert!(bytes(one) == bytes(other), "{file}");
     }
+}
+
+#[test]
+fn who_has_said_all_is_not_asked_again() {
+    let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let whole = evaluate_in(whole.path(), &config(), &files(), &reader()).unwrap();
+    let fails = Reader {
+        fails_at: 1,
+        ..reader()
+    };
+    evaluate_in(broken.path(), &config(), &files(), &fails).unwrap_err();
+    let golden = broken.path().join("run/.scratch/eval/golden.jsonl");
+    fs::copy(whole.join("golden.jsonl"), golden).unwrap();
+    let second = reader();
+    let resumed = evaluate_in(broken.path(), &config(), &files(), &second).unwrap();
+    assert_eq!(second.calls.get(), 0);
+    same_files(&whole, &resumed);
+}
+
+#[test]
+fn texts_are_those_of_the_prompts_that_are_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = EvalConfig {
+        examples: 1,
+        browser_prompts: 1,
+        ..config()
+    };
+    let out = evaluate_in(dir.path(), &config, &files(), &reader()).unwrap();
+    let markdown = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(markdown.contains("Prompt 1 of 2"), "{markdown}");
+    assert!(!markdown.contains("Prompt 2 of 2"), "{markdown}");
+    let html = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(html.contains("The answers to 1 of 2 prompts"), "{html}");
+    // SFT's three answers to the first prompt, by their golden rewards.
+    for (number, text) in [(1, "0"), (2, "1"), (3, "2")] {
+        let answer = format!("\"who\":\"sft {number}\",\"text\":\"{text}\"");
+        assert!(html.contains(&answer), "{html}");
+    }
+    assert_eq!(html.matches("\"who\":\"init\"").count(), 1);
 }
 
 #[test]

@@ -296,6 +296,45 @@ fn policies_that_do_not_belong_here_are_named() {
 }
 
 #[test]
+fn nobody_is_asked_while_a_file_does_not_belong_here() {
+    type Change<'a> = &'a dyn Fn(&mut Files);
+    let other = |what: &str| samples(&[(A, 0, " 1", 1), (what, 0, " 1", 1)]);
+    let changes: [(&str, Change<'_>); 7] = [
+        ("differ in prompt 2", &|files| {
+            files.policies[0].samples = other("c");
+        }),
+        ("rloo-samples.jsonl has 3 prompts", &|files| {
+            files.policies[0].samples = [other(B), samples(&[("c", 0, " 1", 1)])].concat();
+        }),
+        ("row 5 has the sample index 7", &|files| {
+            let last = samples(&[("c", 7, " 1", 1)]);
+            files.policies[0].samples.extend(last);
+        }),
+        ("rloo-proxy.jsonl and", &|files| {
+            let (_, rows) = files.policies[0].proxy.as_mut().unwrap();
+            rows[1].prompt = "c".to_owned();
+        }),
+        ("rloo-ratio.jsonl:2:", &|files| {
+            files.policies[0].log_ratio.as_mut().unwrap()[1].scores[1] = f32::NAN;
+        }),
+        ("init-sft.jsonl: prompt 2 has 2 scores", &|files| {
+            files.rankers[0].1[1].scores.pop();
+        }),
+        ("other.jsonl has 0 prompts", &|files| {
+            files.scorers = vec![("other", Vec::new())];
+        }),
+    ];
+    for (expected, change) in changes {
+        let (dir, golden) = (tempfile::tempdir().unwrap(), reader());
+        let mut files = with_policy();
+        change(&mut files);
+        let message = evaluate_in(dir.path(), &config(), &files, &golden).unwrap_err();
+        assert!(message.contains(expected), "{expected}: {message}");
+        assert_eq!(golden.calls.get(), 0, "{expected}");
+    }
+}
+
+#[test]
 fn names_that_are_taken_are_refused() {
     for name in [
         "",

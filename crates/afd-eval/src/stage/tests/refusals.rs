@@ -28,6 +28,15 @@ fn samples_that_do_not_belong_together_are_named() {
         "{message}"
     );
     let message = error(|files| {
+        files
+            .init
+            .extend(samples(&[("c", 0, " 1", 1), ("c", 1, " 1", 1)]))
+    });
+    assert!(
+        message.contains("init.jsonl has 3 prompts") && message.contains("has 2;"),
+        "{message}"
+    );
+    let message = error(|files| {
         files.init.rotate_left(2);
     });
     assert!(message.contains("differ in prompt 1"), "{message}");

@@ -75,6 +75,33 @@ fn scorers_that_agree_and_one_that_says_the_opposite() {
 }
 
 #[test]
+fn a_further_scorer_leaves_what_the_evaluation_would() {
+    let (whole, further) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let files = policies::with_policy();
+    let whole = evaluate_in(whole.path(), &config(), &files, &reader()).unwrap();
+    let score = |dir: &Path, files: &Files, scorer: &Reader| {
+        stage_in(dir, &config(), files, |inputs, ctx| {
+            score_golden(inputs, scorer, ctx)
+        })
+    };
+    let further = score(further.path(), &files, &reader()).unwrap();
+    let golden = |dir: &Path| fs::read_to_string(dir.join("golden.jsonl")).unwrap();
+    assert_eq!(golden(&further), golden(&whole));
+    assert!(!further.join("report.md").exists());
+
+    // It is not asked about answers that do not belong together either.
+    let (dir, scorer) = (tempfile::tempdir().unwrap(), reader());
+    let mut files = files;
+    files.policies[0].samples.truncate(2);
+    let message = score(dir.path(), &files, &scorer).unwrap_err();
+    assert!(
+        message.contains("rloo-samples.jsonl has 1 prompts"),
+        "{message}"
+    );
+    assert_eq!(scorer.calls.get(), 0);
+}
+
+#[test]
 fn how_far_answers_lie_apart_is_told_of_each_policy() {
     let dir = tempfile::tempdir().unwrap();
     let files = Files {
