@@ -2,6 +2,7 @@
 
 use afd_model::{beta_at_kl, tilted_weights};
 use afd_stats::{mean, six_digits, weighted};
+use rayon::prelude::*;
 
 use super::Evaluation;
 use crate::{
@@ -15,18 +16,16 @@ impl Evaluation<'_> {
     /// distance that no β reaches is left out.
     pub(super) fn kl_sweep(&self, nats: &[f64], rankers: &[(&Ranker, RankerKind)]) -> Vec<KlSweep> {
         let rewards = rankers
-            .iter()
+            .par_iter()
             .filter(|(_, kind)| *kind != RankerKind::Trivial);
-        let mut sweep = Vec::new();
-        for (ranker, _) in rewards {
+        let sweep = rewards.flat_map_iter(|(ranker, _)| {
             let scores: Vec<&[f64]> = ranker.scores.iter().map(Vec::as_slice).collect();
-            for &nats in nats {
-                if let Some(beta) = beta_at_kl(&scores, nats) {
-                    sweep.push(self.tilted(ranker, beta, nats));
-                }
-            }
-        }
-        sweep
+            nats.iter().filter_map(move |&nats| {
+                let beta = beta_at_kl(&scores, nats)?;
+                Some(self.tilted(ranker, beta, nats))
+            })
+        });
+        sweep.collect()
     }
 
     fn tilted(&self, ranker: &Ranker, beta: f64, nats: f64) -> KlSweep {
