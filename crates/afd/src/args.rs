@@ -161,6 +161,9 @@ pub(crate) struct PipelineArgs {
     /// Run this stage anew; may be repeated.
     #[arg(long)]
     pub(crate) force: Vec<String>,
+    /// Show the stages and the curves of the one under way, as `afd watch` does; on a terminal only.
+    #[arg(long)]
+    pub(crate) dashboard: bool,
 }
 
 /// Where a model runs and where rows go.

@@ -3,7 +3,10 @@
 use std::{
     cell::RefCell,
     io::{IsTerminal, Write, stderr},
-    sync::Mutex,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,13 +28,36 @@ struct Lines {
 }
 
 /// The observer that fits where standard error goes.
-pub(crate) fn for_terminal() -> std::sync::Arc<dyn Observer> {
+pub(crate) fn for_terminal() -> Arc<dyn Observer> {
     if stderr().is_terminal() {
-        std::sync::Arc::new(Bars::default())
+        Arc::new(Bars::default())
     } else {
-        std::sync::Arc::new(Lines {
+        Arc::new(Lines {
             last: Mutex::new(Instant::now()),
         })
+    }
+}
+
+/// Says nothing while something else is `shown` on the terminal.
+struct Behind {
+    shown: Arc<AtomicBool>,
+    observer: Arc<dyn Observer>,
+}
+
+/// The same, which leaves the terminal alone while something else is `shown` on it.
+pub(crate) fn behind(shown: Arc<AtomicBool>) -> Arc<dyn Observer> {
+    let observer = for_terminal();
+    match stderr().is_terminal() {
+        true => Arc::new(Behind { shown, observer }),
+        false => observer,
+    }
+}
+
+impl Observer for Behind {
+    fn event(&self, event: &Event<'_>) {
+        if !self.shown.load(Ordering::Relaxed) {
+            self.observer.event(event);
+        }
     }
 }
 

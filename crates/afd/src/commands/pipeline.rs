@@ -1,13 +1,20 @@
 //! `afd pipeline` and `afd stage`: a run directory, its configuration, and the stages.
 
-use std::path::PathBuf;
+use std::{
+    io::{IsTerminal, stdout},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use afd_backend::{Placement, device};
 use afd_policy::Shard;
 use afd_stage::RunDir;
 use serde_json::json;
 
-use super::load_config;
+use super::{load_config, watch};
 use crate::{
     args::PipelineArgs,
     config::Config,
@@ -39,7 +46,8 @@ pub(crate) fn run(
     }
 
     let root = args.run_dir.clone().unwrap_or_else(|| default_dir(args));
-    let mut run = RunDir::open(&root, config.seed, observer::for_terminal())?;
+    let shown = Arc::new(AtomicBool::new(args.dashboard && stdout().is_terminal()));
+    let mut run = RunDir::open(&root, config.seed, observer::behind(shown.clone()))?;
     record(&mut run, &config)?;
     for name in &args.force {
         run.force(name);
@@ -56,7 +64,11 @@ pub(crate) fn run(
     run.write_file("config.toml", config.resolved.as_bytes())?;
     run.write_file("run.json", about(&config, &models).as_bytes())?;
     let steps = Steps::until(until, &config);
-    pipeline::run(&config, &models, &placement, &run, &steps, shard)?;
+    let work = || pipeline::run(&config, &models, &placement, &run, &steps, shard);
+    match shown.load(Ordering::Relaxed) {
+        true => watch::beside(&root, &shown, work)?,
+        false => work()?,
+    }
     if root.join("eval/summary.json").is_file() && until.is_none_or(|until| until == "eval") {
         super::report::run(std::slice::from_ref(&root))?;
     }

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
 
-use afd_stage::{Cost, RunDir};
+use afd_stage::Cost;
 use ratatui::{
     DefaultTerminal, Frame,
     crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
@@ -58,45 +58,68 @@ struct State {
     drawn: Option<(String, Curves)>,
 }
 
-/// Shows the run until nobody is at it: true; or until the user has seen enough: false.
-pub(super) fn follow(run_dir: &Path) -> Result<bool, Error> {
+/// Why a dashboard is no longer shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nobody is at the run any more.
+    Ended,
+    /// The user has seen enough.
+    Quit,
+    /// The user pressed Ctrl-C, which a terminal in this mode hands on as a key.
+    Interrupted,
+}
+
+/// Shows the run while somebody `is_at_it`, with `help` on the last line.
+pub(super) fn follow(
+    run_dir: &Path,
+    help: &str,
+    is_at_it: &dyn Fn() -> Result<bool, Error>,
+) -> Result<Left, Error> {
     let failed = |source| Error::Io {
         action: "draw on",
         path: "the terminal".into(),
         source,
     };
     let mut terminal = ratatui::try_init().map_err(failed)?;
-    let followed = draw_until(&mut terminal, run_dir);
+    let followed = draw_while(&mut terminal, run_dir, help, is_at_it);
     ratatui::try_restore().map_err(failed)?;
     followed?.map_err(failed)
 }
 
 /// The outer error is that of the run's files, the inner one that of the terminal.
-fn draw_until(terminal: &mut DefaultTerminal, run_dir: &Path) -> Result<io::Result<bool>, Error> {
+fn draw_while(
+    terminal: &mut DefaultTerminal,
+    run_dir: &Path,
+    help: &str,
+    is_at_it: &dyn Fn() -> Result<bool, Error>,
+) -> Result<io::Result<Left>, Error> {
     let mut state = State::default();
-    while RunDir::is_open(run_dir)? {
+    while is_at_it()? {
         state.look(run_dir);
-        let drawn = terminal.draw(|frame| draw(frame, &state));
-        match drawn.map(drop).and_then(|()| asked_to_quit()) {
-            Ok(false) => {}
-            Ok(true) => return Ok(Ok(false)),
+        let drawn = terminal.draw(|frame| draw(frame, &state, help));
+        match drawn.map(drop).and_then(|()| asked_to_leave()) {
+            Ok(None) => {}
+            Ok(Some(left)) => return Ok(Ok(left)),
             Err(error) => return Ok(Err(error)),
         }
     }
-    Ok(Ok(true))
+    Ok(Ok(Left::Ended))
 }
 
-/// Waits a moment for a key: whether it says to stop.
-fn asked_to_quit() -> io::Result<bool> {
+/// Waits a moment for a key: whether it says to leave.
+fn asked_to_leave() -> io::Result<Option<Left>> {
     if !event::poll(PAUSE)? {
-        return Ok(false);
+        return Ok(None);
     }
     let Event::Key(key) = event::read()? else {
-        return Ok(false);
+        return Ok(None);
     };
-    let interrupt = key.code == KeyCode::Char('c') && key.modifiers == KeyModifiers::CONTROL;
-    let quit = matches!(key.code, KeyCode::Char('q') | KeyCode::Esc);
-    Ok(key.kind == KeyEventKind::Press && (interrupt || quit))
+    Ok(match (key.code, key.modifiers) {
+        _ if key.kind != KeyEventKind::Press => None,
+        (KeyCode::Char('c'), KeyModifiers::CONTROL) => Some(Left::Interrupted),
+        (KeyCode::Char('q') | KeyCode::Esc, _) => Some(Left::Quit),
+        _ => None,
+    })
 }
 
 impl State {
@@ -145,7 +168,7 @@ fn read_curves(lines: &str) -> Curves {
     curves
 }
 
-fn draw(frame: &mut Frame<'_>, state: &State) {
+fn draw(frame: &mut Frame<'_>, state: &State, help: &str) {
     let [body, foot] =
         Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(frame.area());
     let [left, right] =
@@ -155,8 +178,7 @@ fn draw(frame: &mut Frame<'_>, state: &State) {
         Some((stage, curves)) => draw_curves(frame, right, stage, curves),
         None => frame.render_widget(Block::bordered().title(" no curves yet "), right),
     }
-    let help = Line::from("q leaves; the run goes on").dim();
-    frame.render_widget(Paragraph::new(help), foot);
+    frame.render_widget(Paragraph::new(Line::from(help).dim()), foot);
 }
 
 /// The last `most` characters of a name, which say most, with a sign that there are more.
@@ -265,7 +287,9 @@ mod tests {
 
     fn screen(state: &State, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| draw(frame, state)).unwrap();
+        terminal
+            .draw(|frame| draw(frame, state, "how to leave"))
+            .unwrap();
         let buffer = terminal.backend().buffer().clone();
         let rows = buffer.content.chunks(usize::from(width));
         rows.map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>() + "\n")
@@ -297,7 +321,7 @@ mod tests {
             "▸ sft                         12.0 s    3.5k",
             " sft: eval/loss 2.7500, train/loss 2.5000 ",
             " sft: train/speed 9.0000 ",
-            "q leaves",
+            "how to leave",
         ] {
             assert!(text.contains(part), "no {part:?} in:\n{text}");
         }

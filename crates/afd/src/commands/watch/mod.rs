@@ -1,4 +1,5 @@
-//! `afd watch`: follows the run of another process: a dashboard on a terminal, lines elsewhere.
+//! `afd watch`: follows the run of another process: a dashboard on a terminal, lines elsewhere. `afd pipeline
+//! --dashboard` has the same beside its own work.
 
 mod dashboard;
 mod lines;
@@ -7,9 +8,17 @@ mod scratch;
 use std::{
     io::{IsTerminal, stdout},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
 };
 
+use afd_stage::RunDir;
+use dashboard::Left;
+
 use crate::error::Error;
+
+/// What a shell says of a process that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
 
 /// Shows the run as long as a process is at it; then its results, or where it stopped.
 pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
@@ -21,7 +30,11 @@ pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
         )));
     }
     let to_the_end = match stdout().is_terminal() {
-        true => dashboard::follow(run_dir)?,
+        true => {
+            let help = "q leaves; the run goes on";
+            let is_at_it = || Ok(RunDir::is_open(run_dir)?);
+            dashboard::follow(run_dir, help, &is_at_it)? == Left::Ended
+        }
         false => lines::follow(run_dir)?,
     };
     if !to_the_end {
@@ -38,4 +51,34 @@ pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
         ))),
         None => super::report::run(&[run_dir.to_path_buf()]),
     }
+}
+
+/// Does `work`, which is at the run in `run_dir`, with the run's dashboard on the terminal until the work is done or the
+/// user has seen enough; `shown` says which. Ctrl-C ends the process, as it would without: what is finished
+/// stays, and the same command goes on.
+pub(crate) fn beside<T>(run_dir: &Path, shown: &AtomicBool, work: impl FnOnce() -> T) -> T {
+    /// Ends the dashboard, also when the work panics.
+    struct Ends<'a>(&'a AtomicBool);
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(false, Ordering::Relaxed);
+        }
+    }
+
+    let at_it = AtomicBool::new(true);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let help = "q: lines instead; Ctrl-C: stop, the same command goes on";
+            let is_at_it = || Ok(at_it.load(Ordering::Relaxed));
+            let left = dashboard::follow(run_dir, help, &is_at_it);
+            shown.store(false, Ordering::Relaxed);
+            match left {
+                Ok(Left::Interrupted) => std::process::exit(INTERRUPTED),
+                Ok(Left::Ended | Left::Quit) => {}
+                Err(error) => tracing::warn!(%error, "no dashboard"),
+            }
+        });
+        let _ends = Ends(&at_it);
+        work()
+    })
 }
