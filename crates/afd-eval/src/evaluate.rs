@@ -14,7 +14,7 @@ use afd_stats::{
     six_digits, spearman_within, weighted, win_rates,
 };
 
-pub(crate) use self::trivial::{RANDOM, trivial_rankers};
+pub(crate) use self::trivial::{MEAN_LOGPROB, RANDOM, trivial_rankers};
 use self::{length::LengthControl, trivial::has_score};
 use crate::{
     CLOSED_FORM, EvalConfig,

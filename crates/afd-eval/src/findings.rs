@@ -4,6 +4,7 @@ mod trained;
 
 use crate::{
     CLOSED_FORM,
+    evaluate::MEAN_LOGPROB,
     numbers::{Numbers, list},
     summary::{Policy, PolicyRow, RankerKind, RankerSummary, Summary},
     warnings::{PREFERENCE, warnings},
@@ -95,7 +96,7 @@ fn selection(summary: &Summary, numbers: Numbers) -> String {
     }
 }
 
-/// `is better than SFT with …; not clearly different with …; worse than SFT with …`, the best
+/// `is better than SFT with …; not clearly different from SFT with …; worse than SFT with …`, the best
 /// first; `None` of nothing.
 fn verdicts<'a>(
     rows: impl Iterator<Item = (&'a str, &'a PolicyRow)>,
@@ -123,15 +124,18 @@ fn verdicts<'a>(
     };
     let mut parts = Vec::new();
     if !better.is_empty() {
-        parts.push(format!("is better than SFT with {}", told(better)));
+        parts.push(format!("better than SFT with {}", told(better)));
     }
     if !unclear.is_empty() {
-        parts.push(format!("not clearly different with {}", told(unclear)));
+        parts.push(format!(
+            "not clearly different from SFT with {}",
+            told(unclear)
+        ));
     }
     if !worse.is_empty() {
         parts.push(format!("worse than SFT with {}", told(worse)));
     }
-    (!parts.is_empty()).then(|| parts.join("; "))
+    (!parts.is_empty()).then(|| format!("is {}", parts.join("; ")))
 }
 
 /// Is the paper's ordering of the three origin rewards seen?
@@ -206,7 +210,7 @@ fn trivial(summary: &Summary, numbers: Numbers) -> Option<String> {
     } else {
         "below"
     };
-    Some(format!(
+    let mut text = format!(
         "The best baseline without training is {} with {} at N = {}, {place} the best trained \
          reward model, {}, with {}.",
         simple.ranker.as_deref().unwrap_or_default(),
@@ -214,7 +218,13 @@ fn trivial(summary: &Summary, numbers: Numbers) -> Option<String> {
         summary.headline_n,
         learned.ranker.as_deref().unwrap_or_default(),
         numbers.with_half(learned.golden_mean, learned.golden_ci95),
-    ))
+    );
+    if place == "above" && simple.ranker.as_deref() == Some(MEAN_LOGPROB) {
+        text += " The answers that the fine-tuned policy itself finds likely are its better ones, so \
+                 drawing at a lower temperature may gain as much without any reward: a policy of \
+                 method \"sampler\" with temperature 0.7 and strength 0 is the control to beat.";
+    }
+    Some(text)
 }
 
 /// Where does the golden reward fall while the ranker's own score still rises?
@@ -289,7 +299,7 @@ mod tests {
         assert!(
             told.headline.contains(
                 "best of 8 answers is better than SFT with closed-form (+0.90) and init-sft \
-                 (+0.50); not clearly different with init-demo (+0.02); worse than SFT with \
+                 (+0.50); not clearly different from SFT with init-demo (+0.02); worse than SFT with \
                  sft-demo (−0.20)."
             ),
             "{}",
@@ -313,6 +323,24 @@ mod tests {
         );
         assert!(
             notes.contains("N = 16 and 32 was left out: 8 answers"),
+            "{notes}"
+        );
+    }
+
+    #[test]
+    fn likely_answers_ahead_of_all_rewards_call_for_the_control() {
+        let mut summary = summary();
+        let told = |summary: &Summary| findings(summary).notes.join("\n");
+        assert!(!told(&summary).contains("lower temperature"));
+        for row in &mut summary.rows {
+            if row.ranker.as_deref() == Some(MEAN_LOGPROB) {
+                row.golden_mean = 5.0;
+            }
+        }
+        let notes = told(&summary);
+        assert!(notes.contains("above the best trained"), "{notes}");
+        assert!(
+            notes.contains("drawing at a lower temperature may gain"),
             "{notes}"
         );
     }

@@ -9,6 +9,9 @@ use crate::{
 /// Whose scores mean nothing.
 pub(crate) const RANDOM: &str = "random";
 
+/// How likely an answer is to the policy that gave it, a token.
+pub(crate) const MEAN_LOGPROB: &str = "mean-logprob";
+
 /// The rankers that need no training, and the ceiling.
 pub(crate) fn trivial_rankers(sft: &Answers, golden: &[GoldenRow]) -> Vec<(Ranker, RankerKind)> {
     // By an answer's log-probability and number of tokens.
@@ -28,7 +31,7 @@ pub(crate) fn trivial_rankers(sft: &Answers, golden: &[GoldenRow]) -> Vec<(Ranke
     };
     let ceiling = golden.iter().map(|row| row.sft.clone()).collect();
     vec![
-        ranker("mean-logprob", |log_prob, tokens| log_prob / tokens),
+        ranker(MEAN_LOGPROB, |log_prob, tokens| log_prob / tokens),
         ranker("longest", |_, tokens| tokens),
         ranker("shortest", |_, tokens| -tokens),
         // Equal scores give every answer the same chance: this is the expected value of chance.
