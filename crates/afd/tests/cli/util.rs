@@ -55,6 +55,7 @@ log_completions_steps = 2
 
 [policies]
 aligned = false
+sharpened = false
 
 [eval]
 n = [1, 2, 3]
