@@ -205,11 +205,8 @@ fn trivial(summary: &Summary, numbers: Numbers) -> Option<String> {
     let learned = of_kind(RankerKind::Reward)
         .filter(|row| row.ranker.as_deref() != Some(CLOSED_FORM))
         .max_by(highest)?;
-    let place = if simple.golden_mean > learned.golden_mean {
-        "above"
-    } else {
-        "below"
-    };
+    let is_ahead = simple.golden_mean > learned.golden_mean;
+    let place = if is_ahead { "above" } else { "below" };
     let mut text = format!(
         "The best baseline without training is {} with {} at N = {}, {place} the best trained \
          reward model, {}, with {}.",
@@ -219,10 +216,10 @@ fn trivial(summary: &Summary, numbers: Numbers) -> Option<String> {
         learned.ranker.as_deref().unwrap_or_default(),
         numbers.with_half(learned.golden_mean, learned.golden_ci95),
     );
-    if place == "above" && simple.ranker.as_deref() == Some(MEAN_LOGPROB) {
-        text += " The answers that the fine-tuned policy itself finds likely are its better ones, so \
-                 drawing at a lower temperature may gain as much without any reward: a policy of \
-                 method \"sampler\" with temperature 0.7 and strength 0 is the control to beat.";
+    if is_ahead && simple.ranker.as_deref() == Some(MEAN_LOGPROB) {
+        text += " The answers that the fine-tuned policy itself finds likely seem to be its better \
+                 ones, so drawing at a lower temperature may gain as much without any reward: a \
+                 policy of method \"sampler\" at a temperature below 1 is the control to beat.";
     }
     Some(text)
 }
@@ -330,14 +327,17 @@ mod tests {
     #[test]
     fn likely_answers_ahead_of_all_rewards_call_for_the_control() {
         let mut summary = summary();
-        let told = |summary: &Summary| findings(summary).notes.join("\n");
-        assert!(!told(&summary).contains("lower temperature"));
-        for row in &mut summary.rows {
-            if row.ranker.as_deref() == Some(MEAN_LOGPROB) {
-                row.golden_mean = 5.0;
+        let mut lead = |ranker: &str, golden_mean: f64| {
+            for row in &mut summary.rows {
+                if row.ranker.as_deref() == Some(ranker) {
+                    row.golden_mean = golden_mean;
+                }
             }
-        }
-        let notes = told(&summary);
+            findings(&summary).notes.join("\n")
+        };
+        let notes = lead("longest", 4.0);
+        assert!(!notes.contains("lower temperature"), "{notes}");
+        let notes = lead(MEAN_LOGPROB, 5.0);
         assert!(notes.contains("above the best trained"), "{notes}");
         assert!(
             notes.contains("drawing at a lower temperature may gain"),

@@ -62,8 +62,12 @@ pub(crate) fn score(
     let total = asked.dialogues.len();
     // Where nothing is missing, no answer is read.
     let missing = (done < total).then(|| asked.answers()).transpose()?;
-    for (number, answers) in missing.into_iter().flatten().enumerate().skip(done) {
-        let row = score_prompt(number, asked, &answers?, golden, name)?;
+    for (number, answers) in missing.into_iter().flatten().enumerate() {
+        let answers = answers?;
+        if number < done {
+            continue;
+        }
+        let row = score_prompt(number, asked, &answers, golden, name)?;
         let mut line = serde_json::to_vec(&row).map_err(|source| Error::Json {
             path: path.clone(),
             source,
@@ -76,7 +80,16 @@ pub(crate) fn score(
 
     // Read back rather than kept: a resumed attempt has to compute with the same bits.
     let rows: Vec<GoldenRow> = read_jsonl(&path)?;
-    Ok(rows)
+    match rows.len() == total {
+        true => Ok(rows),
+        // Somebody wrote the files of answers meanwhile.
+        false => Err(Error::PromptCount {
+            path,
+            other: asked.sft.path.into(),
+            expected: total,
+            got: rows.len(),
+        }),
+    }
 }
 
 /// # Errors

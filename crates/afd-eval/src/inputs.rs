@@ -22,18 +22,23 @@ pub(crate) use asked::{Asked, SampleFile};
 pub(crate) use policy::TrainedPolicy;
 pub use policy::{LogProbs, PolicyInput};
 
-use crate::{Error, GoldenRow, RunRecord, summary::Judged, texts::Demonstrated};
+use crate::{
+    Error, GoldenRow, RunRecord,
+    evaluate::{MEAN_LOGPROB, RANDOM},
+    summary::Judged,
+    texts::Demonstrated,
+};
 
 /// What is evaluated. All files of samples and scores have the same prompts in the same order.
 #[derive(Debug, Clone, Copy)]
 pub struct EvalInputs<'a> {
-    /// [`Example`] rows with a demonstration; those of other prompts are ignored.
+    /// [`Example`](afd_data::records::Example) rows with a demonstration; those of other prompts are ignored.
     pub test: &'a Path,
-    /// [`Sample`] rows of the initial policy, the same number for each prompt.
+    /// [`Sample`](afd_data::records::Sample) rows of the initial policy, the same number for each prompt.
     pub init_samples: &'a Path,
-    /// [`Sample`] rows of the SFT policy, the same number M for each prompt.
+    /// [`Sample`](afd_data::records::Sample) rows of the SFT policy, the same number M for each prompt.
     pub sft_samples: &'a Path,
-    /// Names and files of [`Scores`] of the SFT samples, in the report's order. One called
+    /// Names and files of [`Scores`](afd_data::records::Scores) of the SFT samples, in the report's order. One called
     /// [`CLOSED_FORM`] must hold `log pi_sft − log pi_0` in nats: its mean estimates
     /// `KL(sft ‖ init)`.
     pub rankers: &'a [(String, PathBuf)],
@@ -59,7 +64,7 @@ pub struct EvalInputs<'a> {
 pub const CLOSED_FORM: &str = "closed-form";
 
 /// The rankers that the evaluation adds by itself.
-const RESERVED: [&str; 5] = ["mean-logprob", "longest", "shortest", "random", "golden"];
+const RESERVED: [&str; 5] = [MEAN_LOGPROB, "longest", "shortest", RANDOM, "golden"];
 
 /// How far apart policies' answers to a prompt lie as some model embeds them.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -114,8 +119,8 @@ pub(crate) struct Data<'a> {
     pub(crate) scorers: Vec<(String, Vec<GoldenRow>)>,
 }
 
-/// Reads the files of `inputs`, of which those with answers belong together, as was `asked`. The texts of answers are
-/// kept for those prompts alone that are `shown`.
+/// Reads the files of `inputs`; those with answers were checked to belong together when `asked` was read. Texts of answers
+/// are kept to those prompts alone that are `shown`: all of SFT's, which rewards choose among, and of others the first.
 pub(crate) fn read<'a>(
     inputs: &EvalInputs<'a>,
     asked: Asked<'a>,
@@ -134,8 +139,8 @@ pub(crate) fn read<'a>(
     };
     let policies = inputs.policies.iter().zip(&asked.policies);
     Ok(Data {
-        init: answers::read(&asked.init, &look)?,
-        sft: answers::read(&asked.sft, &look)?,
+        init: answers::read(&asked.init, &look, 1)?,
+        sft: answers::read(&asked.sft, &look, asked.sft.answers)?,
         policies: policies
             .map(|(input, file)| policy::read(input, file, &asked, &look))
             .collect::<Result<_, Error>>()?,

@@ -61,7 +61,8 @@ pub fn run(
 ///
 /// # Errors
 ///
-/// Those of [`run`] but for the number of samples.
+/// On files of samples that cannot be read or do not belong together, names of policies that are taken, and a scorer that
+/// fails or whose reward is not finite. Of `inputs` the prompts, the samples and the golden name are read, and no more.
 pub fn score_golden(
     inputs: &EvalInputs<'_>,
     scorer: &dyn Scorer,

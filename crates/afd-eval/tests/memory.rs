@@ -63,6 +63,7 @@ impl Scorer for Length {
 const PROMPTS: usize = 200;
 const ANSWERS: u32 = 4;
 const BYTES: usize = 20_000;
+const TOKENS: usize = 2_000;
 
 fn write<T: Serialize>(dir: &Path, name: &str, rows: impl Iterator<Item = T>) -> PathBuf {
     let path = dir.join(name);
@@ -78,8 +79,8 @@ fn samples() -> impl Iterator<Item = Sample> {
         prompt: number.to_string(),
         index,
         completion: "x".repeat(BYTES + index as usize),
-        completion_ids: vec![1; 1 + index as usize],
-        logprobs: vec![-0.5; 1 + index as usize],
+        completion_ids: vec![1; TOKENS + index as usize],
+        logprobs: vec![-0.5; TOKENS + index as usize],
         sampler_logprobs: None,
         finish_reason: "stop".to_owned(),
     })
@@ -122,12 +123,15 @@ fn answers_are_not_held() {
     let run = RunDir::open(&dir.path().join("run"), 0, Arc::new(Quiet)).unwrap();
     let before = NOW.load(Relaxed);
     MOST.store(before, Relaxed);
-    run.stage("eval", 1, &"memory", &[], |ctx| {
-        afd_eval::run(&config, &inputs, &Length, ctx)
-    })
-    .unwrap();
+    // A prompt's answers at a time, on each of so many processors.
+    let processors = rayon::ThreadPoolBuilder::new().num_threads(2);
+    processors.build().unwrap().install(|| {
+        run.stage("eval", 1, &"memory", &[], |ctx| {
+            afd_eval::run(&config, &inputs, &Length, ctx)
+        })
+        .unwrap();
+    });
     let held = MOST.load(Relaxed) - before;
-    // A prompt's answers at a time, on each of however many processors.
     let texts = 2 * PROMPTS * ANSWERS as usize * BYTES;
     assert!(held < texts / 4, "{held} bytes held of {texts}");
 }

@@ -140,18 +140,18 @@ pub fn run(
     ctx: &StageContext,
 ) -> Result<(), Error> {
     let work = Work::new(config, inputs, part.seed(ctx))?;
-    work.draw(part, ctx, |left, finish| {
+    work.draw(part, 1, ctx, |left, finish| {
         let policies = work.policies(placement)?;
         let states = vec![policies; workers(&placement.device).min(left.len())];
         let answers = |policies: &Policies, index: usize| work.answers(policies, left[index]);
         for_each(states, left.len(), answers, |index, answers| {
-            finish(left[index], answers, 1)
+            finish(left[index], answers)
         })
     })
 }
 
-/// Takes the answers to the prompts of a batch, and how many tokens were drawn for each of theirs.
-type Finish<'a> = &'a mut dyn FnMut(usize, Vec<Vec<Sample>>, u64) -> Result<(), Error>;
+/// Takes the answers to the prompts of a batch.
+type Finish<'a> = &'a mut dyn FnMut(usize, Vec<Vec<Sample>>) -> Result<(), Error>;
 
 /// All there is to draw, and in which batches.
 struct Work<'a> {
@@ -211,10 +211,12 @@ impl<'a> Work<'a> {
     }
 
     /// Has `draw` draw those batches of `part` that are still to be drawn, keeps each as it is finished, and
-    /// writes the whole of them.
+    /// leaves the file of that part. For each token of an answer
+    /// so `many` are drawn.
     fn draw(
         &self,
         part: Part<'_>,
+        many: usize,
         ctx: &StageContext,
         draw: impl FnOnce(&[usize], Finish<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
@@ -238,14 +240,14 @@ impl<'a> Work<'a> {
             .collect();
         let total = ours.into_iter().map(prompts).sum();
         let mut done = total - left.iter().copied().map(prompts).sum::<u64>();
-        let mut finish = |batch: usize, answers: Vec<Vec<Sample>>, times: u64| {
+        let mut finish = |batch: usize, answers: Vec<Vec<Sample>>| {
             let tokens = answers.iter().flatten().map(|row| row.completion_ids.len());
-            let tokens = tokens.sum::<usize>() as u64;
+            let tokens = tokens.sum::<usize>() * many;
             done += answers.len() as u64;
             let row = FinishedBatch { batch, answers };
             append(&mut file, &partial, &row)?;
             finished[batch] = Some(row);
-            ctx.add_tokens(tokens * times);
+            ctx.add_tokens(tokens as u64);
             ctx.progress(done, total, "prompt", "");
             Ok(())
         };

@@ -161,7 +161,8 @@ pub(crate) struct PipelineArgs {
     /// Run this stage anew; may be repeated.
     #[arg(long)]
     pub(crate) force: Vec<String>,
-    /// Show the stages and the curves of the one under way, as `afd watch` does; on a terminal only.
+    /// Show the stages and the curves of the one under way, as `afd watch` does; on a terminal only. Killed from outside,
+    /// it leaves the terminal as it is: `reset` mends that.
     #[arg(long)]
     pub(crate) dashboard: bool,
 }

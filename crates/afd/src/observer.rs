@@ -149,36 +149,41 @@ fn line(text: &str) {
     let _ = writeln!(stderr(), "{text}");
 }
 
+fn of_stage(stage: &str) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let template = "{prefix:<22} {bar:30.cyan/blue} {pos}/{len} {wide_msg} {eta}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.set_prefix(stage.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
 impl Observer for Bars {
     fn event(&self, event: &Event<'_>) {
         let Ok(mut bar) = self.bar.lock() else { return };
         match event {
             Event::Skipped { stage } => line(&format!("{stage:<22} skipped, nothing changed")),
             Event::Started { stage, resumed } => {
-                let new = ProgressBar::new(0);
-                let template = "{prefix:<22} {bar:30.cyan/blue} {pos}/{len} {wide_msg} {eta}";
-                if let Ok(style) = ProgressStyle::with_template(template) {
-                    new.set_style(style);
-                }
-                new.set_prefix((*stage).to_owned());
+                let new = of_stage(stage);
                 if *resumed {
                     new.set_message("resumed");
                 }
-                new.enable_steady_tick(Duration::from_millis(200));
                 *bar = Some(new);
             }
             Event::Progress {
+                stage,
                 done,
                 total,
                 unit,
                 note,
-                ..
             } => {
-                if let Some(bar) = bar.as_ref() {
-                    bar.set_length(*total);
-                    bar.set_position(*done);
-                    bar.set_message(format!("{unit}s {note}"));
-                }
+                // Whoever begins to listen in the middle of a stage did not hear of its start.
+                let bar = bar.get_or_insert_with(|| of_stage(stage));
+                bar.set_length(*total);
+                bar.set_position(*done);
+                bar.set_message(format!("{unit}s {note}"));
             }
             Event::Finished { stage, cost } => {
                 if let Some(bar) = bar.take() {
@@ -226,5 +231,56 @@ impl Observer for Lines {
             Event::Finished { stage, cost } => line(&finished(stage, cost)),
             Event::Failed { stage } => line(&format!("{stage:<22} failed")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counts(AtomicUsize);
+
+    impl Observer for Counts {
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_is_behind_something_hears_when_that_is_gone() {
+        let (shown, counts) = (Arc::new(AtomicBool::new(true)), Arc::new(Counts::default()));
+        let behind = Behind {
+            shown: shown.clone(),
+            observer: counts.clone(),
+        };
+        let progress = Event::Progress {
+            stage: "sft",
+            done: 1,
+            total: 2,
+            unit: "step",
+            note: "",
+        };
+        behind.event(&progress);
+        assert_eq!(counts.0.load(Ordering::Relaxed), 0);
+        shown.store(false, Ordering::Relaxed);
+        behind.event(&progress);
+        assert_eq!(counts.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_stage_heard_of_in_its_middle_has_a_bar() {
+        let bars = Bars::default();
+        bars.event(&Event::Progress {
+            stage: "sft",
+            done: 3,
+            total: 7,
+            unit: "step",
+            note: "loss 1",
+        });
+        let bar = bars.bar.lock().unwrap().take().unwrap();
+        assert_eq!((bar.prefix(), bar.position()), ("sft".to_owned(), 3));
     }
 }

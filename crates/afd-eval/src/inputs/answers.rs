@@ -19,7 +19,7 @@ pub(crate) struct Answers {
     /// Sums of the stored log-probabilities.
     pub(crate) log_probs: Vec<Vec<f64>>,
     pub(crate) texts: TextFigures,
-    /// The answers to each prompt that is shown, by its number.
+    /// The first answers to each prompt that is shown, by its number.
     pub(crate) shown: BTreeMap<usize, Vec<String>>,
 }
 
@@ -41,13 +41,14 @@ struct OfPrompt {
     shown: Option<Vec<String>>,
 }
 
-/// Reads `file`, which was checked, some prompts at a time: one on each processor.
-pub(super) fn read(file: &SampleFile<'_>, look: &Look<'_>) -> Result<Answers, Error> {
+/// Reads `file`, which was checked, and looks at some prompts at a time, one on each processor. `kept` texts are kept of
+/// the answers to a prompt that is shown.
+pub(super) fn read(file: &SampleFile<'_>, look: &Look<'_>, kept: usize) -> Result<Answers, Error> {
     let reader = TextReader::new(look.compared, &look.demonstrated);
     let groups = Groups::open(file.path)?.enumerate().par_bridge();
     let each = groups.map(|(number, group)| {
-        let shown = look.shown.contains(&number);
-        Ok((number, of_prompt(group?, &reader, shown)))
+        let kept = look.shown.contains(&number).then_some(kept);
+        Ok((number, of_prompt(group?, &reader, kept)))
     });
     // They come as they are done; the map brings them in order.
     let prompts: BTreeMap<usize, OfPrompt> = each.collect::<Result<_, Error>>()?;
@@ -70,7 +71,7 @@ pub(super) fn read(file: &SampleFile<'_>, look: &Look<'_>) -> Result<Answers, Er
     })
 }
 
-fn of_prompt(samples: Vec<Sample>, reader: &TextReader<'_>, shown: bool) -> OfPrompt {
+fn of_prompt(samples: Vec<Sample>, reader: &TextReader<'_>, kept: Option<usize>) -> OfPrompt {
     let each = |value: fn(&Sample) -> f64| samples.iter().map(value).collect();
     let texts: Vec<&str> = samples.iter().map(|s| s.completion.as_str()).collect();
     OfPrompt {
@@ -78,7 +79,10 @@ fn of_prompt(samples: Vec<Sample>, reader: &TextReader<'_>, shown: bool) -> OfPr
         cut: each(|sample| f64::from(u8::from(sample.finish_reason == "length"))),
         log_probs: each(|sample| sample.logprobs.iter().copied().map(f64::from).sum()),
         texts: reader.read(&texts),
-        shown: shown.then(|| samples.iter().map(|s| s.completion.clone()).collect()),
+        shown: kept.map(|kept| {
+            let first = samples.iter().take(kept);
+            first.map(|sample| sample.completion.clone()).collect()
+        }),
     }
 }
 
@@ -125,7 +129,7 @@ mod tests {
             demonstrated: Demonstrated::by(["answer 0", "answer 1"].into_iter()),
             shown: &BTreeSet::from([0, 150]),
         };
-        let answers = read(&file, &look).unwrap();
+        let answers = read(&file, &look, 2).unwrap();
         let expected: Vec<Vec<f64>> = (1..=300).map(|n| vec![f64::from(n), 1.0]).collect();
         assert_eq!(answers.tokens, expected);
         assert_eq!(answers.log_probs[299], [-150.0, -0.5]);
@@ -137,6 +141,8 @@ mod tests {
             .collect();
         let texts = ["answer 1 to 1".to_owned(), "answer 1 to 151".to_owned()];
         assert_eq!(shown, [(&0, &texts[0]), (&150, &texts[1])]);
+        let first = read(&file, &look, 1).unwrap().shown;
+        assert!(first.values().all(|texts| texts.len() == 1), "{first:?}");
         // The first answer alone is compared: it has one of the two pairs, and "0 to", "to N".
         assert_eq!(answers.texts.coverage, Some(0.5));
         assert_eq!(answers.texts.precision, Some(0.333333));

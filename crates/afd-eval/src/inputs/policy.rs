@@ -13,7 +13,7 @@ use crate::Error;
 pub struct PolicyInput {
     /// What to call it; no other policy and no ranker is called so.
     pub name: String,
-    /// [`Sample`] rows of its answers, the same number for each prompt, however many.
+    /// [`Sample`](afd_data::records::Sample) rows of its answers, the same number for each prompt, however many.
     pub samples: PathBuf,
     /// Whose log-probabilities stand in `samples`.
     pub log_probs: LogProbs,
@@ -103,7 +103,7 @@ pub(super) fn read(
     }
     Ok(TrainedPolicy {
         name: name.to_owned(),
-        answers: answers::read(file, look)?,
+        answers: answers::read(file, look, 1)?,
         log_probs: input.log_probs,
         log_ratio,
         proxy,

@@ -58,7 +58,7 @@ pub fn run_by_blocks(
     ctx: &StageContext,
 ) -> Result<(), Error> {
     let work = Work::new(config, inputs, part.seed(ctx))?;
-    work.draw(part, ctx, |left, finish| {
+    work.draw(part, blocks.num_candidates, ctx, |left, finish| {
         let guided = ByBlocks {
             model: load(inputs.model, &work.tokenizer, placement)?,
             tokenizer: &work.tokenizer,
@@ -71,11 +71,7 @@ pub fn run_by_blocks(
                 .iter()
                 .map(|&i| (work.texts[i].as_str(), &work.requests[i]))
                 .collect();
-            finish(
-                batch,
-                guided.answers(&requests)?,
-                blocks.num_candidates as u64,
-            )?;
+            finish(batch, guided.answers(&requests)?)?;
         }
         Ok(())
     })

@@ -66,7 +66,7 @@ pub(crate) fn run(
     let steps = Steps::until(until, &config);
     let work = || pipeline::run(&config, &models, &placement, &run, &steps, shard);
     match shown.load(Ordering::Relaxed) {
-        true => watch::beside(&root, &shown, work)?,
+        true => watch::beside(&root, &shown, work)??,
         false => work()?,
     }
     if root.join("eval/summary.json").is_file() && until.is_none_or(|until| until == "eval") {

@@ -69,18 +69,26 @@ pub(super) enum Left {
     Interrupted,
 }
 
-/// Shows the run while somebody `is_at_it`, with `help` on the last line.
+/// Takes the terminal; [`follow`] gives it back.
+pub(super) fn open() -> Result<DefaultTerminal, Error> {
+    ratatui::try_init().map_err(failed)
+}
+
+fn failed(source: io::Error) -> Error {
+    Error::Io {
+        action: "draw on",
+        path: "the terminal".into(),
+        source,
+    }
+}
+
+/// Shows the run on `terminal` while somebody `is_at_it`, with `help` on the last line.
 pub(super) fn follow(
+    mut terminal: DefaultTerminal,
     run_dir: &Path,
     help: &str,
     is_at_it: &dyn Fn() -> Result<bool, Error>,
 ) -> Result<Left, Error> {
-    let failed = |source| Error::Io {
-        action: "draw on",
-        path: "the terminal".into(),
-        source,
-    };
-    let mut terminal = ratatui::try_init().map_err(failed)?;
     let followed = draw_while(&mut terminal, run_dir, help, is_at_it);
     ratatui::try_restore().map_err(failed)?;
     followed?.map_err(failed)

@@ -12,6 +12,7 @@ use std::{
     thread,
 };
 
+use afd_backend::device::catch;
 use afd_stage::RunDir;
 use dashboard::Left;
 
@@ -33,7 +34,7 @@ pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
         true => {
             let help = "q leaves; the run goes on";
             let is_at_it = || Ok(RunDir::is_open(run_dir)?);
-            dashboard::follow(run_dir, help, &is_at_it)? == Left::Ended
+            dashboard::follow(dashboard::open()?, run_dir, help, &is_at_it)? == Left::Ended
         }
         false => lines::follow(run_dir)?,
     };
@@ -54,31 +55,45 @@ pub(crate) fn run(run_dir: &Path) -> Result<(), Error> {
 }
 
 /// Does `work`, which is at the run in `run_dir`, with the run's dashboard on the terminal until the work is done or the
-/// user has seen enough; `shown` says which. Ctrl-C ends the process, as it would without: what is finished
-/// stays, and the same command goes on.
-pub(crate) fn beside<T>(run_dir: &Path, shown: &AtomicBool, work: impl FnOnce() -> T) -> T {
-    /// Ends the dashboard, also when the work panics.
-    struct Ends<'a>(&'a AtomicBool);
-    impl Drop for Ends<'_> {
-        fn drop(&mut self) {
-            self.0.store(false, Ordering::Relaxed);
-        }
-    }
-
+/// user has seen enough; then `shown` becomes false. Ctrl-C ends the process: what is finished stays, and the same
+/// command goes on.
+///
+/// # Errors
+/// When the terminal cannot be drawn on; then there was no work.
+pub(crate) fn beside<T>(
+    run_dir: &Path,
+    shown: &AtomicBool,
+    work: impl FnOnce() -> T,
+) -> Result<T, Error> {
+    // Before the work begins: it asks for panics to be told, and that takes a moment in which none may come.
+    let terminal = dashboard::open()?;
     let at_it = AtomicBool::new(true);
-    thread::scope(|scope| {
+    let done = thread::scope(|scope| {
         scope.spawn(|| {
+            let _shown = Falls(shown);
             let help = "q: lines instead; Ctrl-C: stop, the same command goes on";
             let is_at_it = || Ok(at_it.load(Ordering::Relaxed));
-            let left = dashboard::follow(run_dir, help, &is_at_it);
-            shown.store(false, Ordering::Relaxed);
+            // A dashboard that breaks off is no reason to lose the work.
+            let left = catch(|| dashboard::follow(terminal, run_dir, help, &is_at_it));
             match left {
-                Ok(Left::Interrupted) => std::process::exit(INTERRUPTED),
-                Ok(Left::Ended | Left::Quit) => {}
-                Err(error) => tracing::warn!(%error, "no dashboard"),
+                Ok(Ok(Left::Interrupted)) => std::process::exit(INTERRUPTED),
+                Ok(Ok(Left::Ended | Left::Quit)) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the dashboard broke off"),
+                Err(reason) => tracing::error!(reason, "the dashboard broke off"),
             }
         });
-        let _ends = Ends(&at_it);
+        // Also when the work panics.
+        let _at_it = Falls(&at_it);
         work()
-    })
+    });
+    Ok(done)
+}
+
+/// Becomes false in the end, however that comes.
+struct Falls<'a>(&'a AtomicBool);
+
+impl Drop for Falls<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
