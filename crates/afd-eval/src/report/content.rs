@@ -54,6 +54,7 @@ pub(crate) fn blocks(
 
     blocks.push(Block::Heading("What the rankers look at".to_owned()));
     blocks.push(Block::Table(rankers(summary)));
+    blocks.extend(figures::heterogeneity(summary));
     blocks.extend(figures::calibration(summary));
 
     let dialogues = dialogues(summary, data, golden, config.examples, numbers);

@@ -2,6 +2,7 @@
 
 mod calibration;
 mod golden_over_kl;
+mod heterogeneity;
 mod kl_sweep;
 
 use afd_stats::CONFIDENCE;
@@ -20,6 +21,7 @@ use crate::{
 
 pub(super) use calibration::calibration;
 pub(super) use golden_over_kl::golden_over_kl;
+pub(super) use heterogeneity::heterogeneity;
 pub(super) use kl_sweep::kl_sweep;
 
 const DASHED: &str = "6 4";

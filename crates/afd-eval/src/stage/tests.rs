@@ -488,7 +488,7 @@ fn the_report_shows_figures_flags_and_dialogues() {
     }
     assert!(markdown.contains("Human: <b>`b`</b>"));
     assert!(html.contains("Human: &lt;b&gt;`b`&lt;/b&gt;") && !html.contains("<b>`"));
-    assert_eq!(html.matches("<svg").count(), 4);
+    assert_eq!(html.matches("<svg").count(), 5);
     assert!(!html.contains("NaN") && !markdown.contains("NaN"));
     assert!(!html.contains(dir.path().to_str().unwrap()));
 }

@@ -222,13 +222,13 @@ fn the_report_shows_policies_where_there_are_some() {
         assert!(markdown.contains(row), "{row}: {markdown}");
     }
     assert!(markdown.contains("\nrloo (golden 2.00)\n"), "{markdown}");
-    assert_eq!(html.matches("<svg").count(), 5);
+    assert_eq!(html.matches("<svg").count(), 6);
     assert!(!html.contains("NaN") && !markdown.contains("NaN"));
     assert!(table.contains("rloo          3.50 ± 0.50"), "{table}");
 
     // Without any there is nothing to be seen of them.
     let (markdown, html, table) = told(&files());
-    assert_eq!(html.matches("<svg").count(), 4);
+    assert_eq!(html.matches("<svg").count(), 5);
     for text in [markdown, html, table] {
         for new in [
             "rained polic",
