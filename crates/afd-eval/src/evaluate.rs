@@ -8,7 +8,7 @@ mod own;
 mod scorers;
 mod trivial;
 
-use afd_model::{best_of_n_kl_bound, best_of_n_weights};
+use afd_model::{best_of_n_kl_bound, best_of_n_weights, best_of_n_win_rate};
 use afd_stats::{
     Bootstrap, Calibration, ReliabilityBin, is_constant, mean, pearson_within, sd_within,
     six_digits, spearman_within, weighted, win_rates,
@@ -57,10 +57,6 @@ pub(crate) fn evaluate(
         sft,
         bootstrap,
         sft_golden: golden.iter().map(|row| mean(&row.sft)).collect(),
-        wins: golden
-            .iter()
-            .map(|row| win_rates(&row.sft, &row.sft))
-            .collect(),
         sft_length: means(&data.sft.tokens),
         headline_n: all_n
             .iter()
@@ -145,8 +141,6 @@ struct Evaluation<'a> {
     sft_length: Vec<f64>,
     /// `None` where SFT's answers to a prompt are all of one length.
     length_control: Option<LengthControl>,
-    /// Chance of each answer to beat another of the same prompt.
-    wins: Vec<Vec<f64>>,
     all_n: Vec<usize>,
     headline_n: usize,
 }
@@ -177,7 +171,7 @@ impl Evaluation<'_> {
                 policy: Policy::BestOfN,
                 ranker: Some(ranker.name.clone()),
                 n,
-                win_rate_vs_sft: over_prompts(&self.wins),
+                win_rate_vs_sft: self.win_rate(ranker, n),
                 // Chance is SFT itself, at no distance.
                 kl_nats: Some(if has_score(ranker, kind) {
                     six_digits(best_of_n_kl_bound(n))
@@ -191,6 +185,14 @@ impl Evaluation<'_> {
             Choice { row, golden }
         };
         self.all_n.iter().map(choose).collect()
+    }
+
+    /// How often a ranker's choice among `n` answers beats one that it was not made from.
+    fn win_rate(&self, ranker: &Ranker, n: usize) -> Option<f64> {
+        let prompts = ranker.scores.iter().zip(&self.sft);
+        let rates = prompts.map(|(scores, golden)| best_of_n_win_rate(scores, golden, n));
+        let rates: Option<Vec<f64>> = rates.collect();
+        rates.map(|rates| six_digits(mean(&rates)))
     }
 
     /// What follows from the prompts' means of golden reward, tokens and share cut off; the rest is
@@ -216,7 +218,7 @@ impl Evaluation<'_> {
             delta_vs_sft_ci95: delta_ci,
             length_controlled_gain: controlled.map(|(gain, _)| gain),
             length_controlled_gain_ci95: controlled.map(|(_, interval)| interval),
-            win_rate_vs_sft: 0.5,
+            win_rate_vs_sft: Some(0.5),
             kl_nats: None,
             kl_kind: None,
             kl_se: None,

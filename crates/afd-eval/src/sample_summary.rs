@@ -12,7 +12,7 @@ pub(crate) fn summary() -> Summary {
     let mut rows = vec![
         PolicyRow {
             policy: Policy::Init,
-            win_rate_vs_sft: 0.2,
+            win_rate_vs_sft: Some(0.2),
             kl_nats: Some(0.0),
             kl_kind: Some(KlKind::Estimate),
             ..row(-0.8)
@@ -191,7 +191,7 @@ fn row(golden: f64) -> PolicyRow {
         delta_vs_sft_ci95: [delta - 0.04, delta + 0.04],
         length_controlled_gain: Some(delta),
         length_controlled_gain_ci95: Some([delta - 0.04, delta + 0.04]),
-        win_rate_vs_sft: 0.5,
+        win_rate_vs_sft: Some(0.5),
         kl_nats: None,
         kl_kind: None,
         kl_se: None,

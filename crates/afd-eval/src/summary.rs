@@ -317,8 +317,10 @@ pub struct PolicyRow {
     /// Its paired interval, the slope's own uncertainty included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length_controlled_gain_ci95: Option<[f64; 2]>,
-    /// Chance to beat an SFT answer to the same prompt, drawn from all stored; ties count half.
-    pub win_rate_vs_sft: f64,
+    /// Chance to beat an SFT answer to the same prompt, ties counting half. A choice among stored answers is held
+    /// against one that it was not made from; none where all are chosen from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub win_rate_vs_sft: Option<f64>,
     /// KL divergence in nats from `init` (rows `init`, `sft`) or from `sft` (`trained`,
     /// `best-of-n`).
     pub kl_nats: Option<f64>,

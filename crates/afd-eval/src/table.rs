@@ -46,7 +46,8 @@ pub fn terminal_table(summary: &Summary) -> String {
         };
         let cells = [
             numbers.with_half(row.golden_mean, row.golden_ci95),
-            format!("{:.1} %", 100.0 * row.win_rate_vs_sft),
+            row.win_rate_vs_sft
+                .map_or_else(|| "-".to_owned(), |rate| format!("{:.1} %", 100.0 * rate)),
             from_init,
             from_sft,
             format!("{:.1}", row.mean_length),

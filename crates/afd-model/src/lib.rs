@@ -91,7 +91,7 @@ pub use rope::{Rope, RopeScaling};
 pub use sampler::SamplingParams;
 pub use save::{SaveOptions, parameter_names};
 pub use scorer::Scorer;
-pub use selection::{best_of_n_kl_bound, best_of_n_weights};
+pub use selection::{best_of_n_kl_bound, best_of_n_weights, best_of_n_win_rate};
 pub use sequences::{Padded, Sequence, Side};
 pub use tilt::{acceptance_rate, beta_at_kl, selection_kl, soft_best_of_n_weights, tilted_weights};
 

@@ -21,16 +21,8 @@ pub fn best_of_n_weights(scores: &[f64], n: usize) -> Vec<f64> {
         return vec![1.0 / m as f64; m];
     }
 
-    // below[b] = C(b, n) / C(m, n): all n samples are among the b lowest. From the top down it is
-    // a product of factors in [0, 1], which neither overflows nor loses digits.
-    let mut below = vec![0.0; m + 1];
-    below[m] = 1.0;
-    for b in (n..m).rev() {
-        below[b] = below[b + 1] * (b + 1 - n) as f64 / (b + 1) as f64;
-    }
-
-    let mut ascending: Vec<usize> = (0..m).collect();
-    ascending.sort_by(|&i, &j| scores[i].total_cmp(&scores[j]));
+    let below = among_lowest(m, n);
+    let ascending = ascending(scores);
     let mut weights = vec![0.0; m];
     let mut rank = 0;
     for group in ascending.chunk_by(|&i, &j| scores[i] == scores[j]) {
@@ -41,6 +33,70 @@ pub fn best_of_n_weights(scores: &[f64], n: usize) -> Vec<f64> {
         rank += group.len();
     }
     weights
+}
+
+/// The chance that the winner of Best-of-N has a higher value than one further sample, ties counting half; none
+/// where all M samples are drawn and no further one is left.
+///
+/// The mean over all samples for an opponent, and over all ways to draw N from the others: a choice that its opponent
+/// took part in is no choice against a fresh answer.
+///
+/// # Panics
+///
+/// When `n` is 0, scores and values differ in number, or a score is NaN.
+pub fn best_of_n_win_rate(scores: &[f64], values: &[f64], n: usize) -> Option<f64> {
+    let m = scores.len();
+    assert!(n > 0, "the best of no answers");
+    assert_eq!(m, values.len(), "a value for each sample");
+    assert!(scores.iter().all(|score| !score.is_nan()), "a score is NaN");
+    if n >= m {
+        return None;
+    }
+    let below = among_lowest(m - 1, n);
+    let ascending = ascending(scores);
+    let groups: Vec<&[usize]> = ascending
+        .chunk_by(|&i, &j| scores[i] == scores[j])
+        .collect();
+    let won = |one: f64, other: f64| match one.total_cmp(&other) {
+        std::cmp::Ordering::Greater => 1.0,
+        _ if one == other => 0.5,
+        _ => 0.0,
+    };
+    let mut sum = 0.0;
+    for (own, opponents) in groups.iter().enumerate() {
+        for &opponent in *opponents {
+            let mut rank = 0;
+            for (place, group) in groups.iter().enumerate() {
+                let others = group.len() - usize::from(place == own);
+                let chance = below[rank + others] - below[rank];
+                rank += others;
+                if chance > 0.0 {
+                    let others_of = group.iter().filter(|&&i| i != opponent);
+                    let wins: f64 = others_of.map(|&i| won(values[i], values[opponent])).sum();
+                    sum += chance / others as f64 * wins;
+                }
+            }
+        }
+    }
+    Some(sum / m as f64)
+}
+
+/// `C(b, n) / C(m, n)` for each `b` from 0 to `m`: the chance that all `n` of `m` samples are among the `b` lowest.
+fn among_lowest(m: usize, n: usize) -> Vec<f64> {
+    // From the top down it is a product of factors in [0, 1], which neither overflows nor loses digits.
+    let mut below = vec![0.0; m + 1];
+    below[m] = 1.0;
+    for b in (n..m).rev() {
+        below[b] = below[b + 1] * (b + 1 - n) as f64 / (b + 1) as f64;
+    }
+    below
+}
+
+/// The places of the scores, the lowest first.
+fn ascending(scores: &[f64]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..scores.len()).collect();
+    places.sort_by(|&i, &j| scores[i].total_cmp(&scores[j]));
+    places
 }
 
 /// The most that Best-of-N can differ from the policy it draws from: `ln N − (N − 1)/N` nats.
@@ -125,6 +181,39 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_win_against_a_sample_that_was_not_drawn_is_that_of_all_draws() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        for scores in cases() {
+            let values: Vec<f64> = scores
+                .iter()
+                .map(|_| f64::from(rng.random_range(0..4)))
+                .collect();
+            let m = scores.len();
+            for n in 1..m {
+                let mut chances = Vec::new();
+                for opponent in 0..m {
+                    let without = |all: &[f64]| [&all[..opponent], &all[opponent + 1..]].concat();
+                    let weights = by_enumeration(&without(&scores), n);
+                    let won = |value: &f64| match *value - values[opponent] {
+                        0.0 => 0.5,
+                        difference => f64::from(u8::from(difference > 0.0)),
+                    };
+                    let others = without(&values);
+                    let each = weights.iter().zip(&others).map(|(w, v)| w * won(v));
+                    chances.push(each.sum::<f64>());
+                }
+                let expected = chances.iter().sum::<f64>() / m as f64;
+                let found = best_of_n_win_rate(&scores, &values, n).unwrap();
+                assert!(
+                    (found - expected).abs() < 1e-12,
+                    "{scores:?}, {values:?}, {n}"
+                );
+            }
+            assert_eq!(best_of_n_win_rate(&scores, &values, m), None);
         }
     }
 

@@ -85,7 +85,7 @@ impl Evaluation<'_> {
             .collect();
         let texts = &answers.texts;
         PolicyRow {
-            win_rate_vs_sft: six_digits(mean(&wins)),
+            win_rate_vs_sft: Some(six_digits(mean(&wins))),
             distinct_1: texts.distinct_1,
             distinct_2: texts.distinct_2,
             self_bleu: texts.self_bleu,

@@ -124,7 +124,7 @@ fn policies(summary: &Summary, numbers: Numbers) -> Table {
         ];
         cells.extend(with_trained.then_some(controlled));
         cells.extend([
-            plain(&share(row.win_rate_vs_sft)),
+            plain(&row.win_rate_vs_sft.map_or_else(|| "–".to_owned(), share)),
             plain(&kl),
             plain(&fixed(row.mean_length, 1)),
             plain(&share(row.cut_off)),

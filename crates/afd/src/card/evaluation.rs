@@ -46,10 +46,12 @@ impl Evaluation {
             Of::Policy(row) => (row, String::new()),
             Of::Ranker(row, _) => (row, format!("best_of_{}_", row.n)),
         };
-        vec![
-            (format!("{of}golden_reward"), row.golden_mean.into()),
-            (format!("{of}win_rate_vs_sft"), row.win_rate_vs_sft.into()),
-        ]
+        let wins = row.win_rate_vs_sft;
+        let wins = wins.map(|rate| (format!("{of}win_rate_vs_sft"), rate.into()));
+        [(format!("{of}golden_reward"), row.golden_mean.into())]
+            .into_iter()
+            .chain(wins)
+            .collect()
     }
 
     /// A section of the card.
@@ -87,12 +89,15 @@ impl Evaluation {
                     half(row.delta_vs_sft_ci95)
                 ),
             };
+            let wins = match row.win_rate_vs_sft {
+                Some(rate) => format!("{:.1} %", 100.0 * rate),
+                None => "–".to_owned(),
+            };
             let _ = writeln!(
                 card,
-                "| {who} | {:.2} ± {:.2} | {gain} | {:.1} % |",
+                "| {who} | {:.2} ± {:.2} | {gain} | {wins} |",
                 row.golden_mean,
                 half(row.golden_ci95),
-                100.0 * row.win_rate_vs_sft
             );
         }
         let demonstrator = &summary.reference.demonstrator;

@@ -42,7 +42,7 @@ fn figures_of_a_policy_are_those_worked_out_on_paper() {
     assert_eq!((row.golden_mean, row.golden_ci95), (3.5, [3.0, 4.0]));
     assert_eq!((row.delta_vs_sft, row.delta_vs_sft_ci95), (1.5, [1.0, 2.0]));
     // A: 2 beats two of three and ties, 4 beats all: 11/12. B: 3 beats one, 5 all: 2/3.
-    assert_eq!(row.win_rate_vs_sft, 0.791667);
+    assert_eq!(row.win_rate_vs_sft, Some(0.791667));
     // Log-ratios: 3/2 and 0, so a variance of 9/8, which over two prompts is a variance of 9/16.
     assert_eq!(
         (row.kl_nats, row.kl_kind),
