@@ -1,5 +1,7 @@
 //! Best-of-N worked out exactly from stored samples, instead of by drawing again and again.
 
+use std::cmp::Ordering;
+
 /// The probability of each of M stored samples to be the answer of Best-of-N.
 ///
 /// N of the M samples are drawn without replacement and the highest score wins; those that share
@@ -57,9 +59,10 @@ pub fn best_of_n_win_rate(scores: &[f64], values: &[f64], n: usize) -> Option<f6
     let groups: Vec<&[usize]> = ascending
         .chunk_by(|&i, &j| scores[i] == scores[j])
         .collect();
-    let won = |one: f64, other: f64| match one.total_cmp(&other) {
-        std::cmp::Ordering::Greater => 1.0,
-        _ if one == other => 0.5,
+    // Of 0 and −0 neither is higher.
+    let won = |one: f64, other: f64| match one.partial_cmp(&other) {
+        Some(Ordering::Greater) => 1.0,
+        Some(Ordering::Equal) => 0.5,
         _ => 0.0,
     };
     let mut sum = 0.0;
@@ -215,6 +218,7 @@ mod tests {
             }
             assert_eq!(best_of_n_win_rate(&scores, &values, m), None);
         }
+        assert_eq!(best_of_n_win_rate(&[1.0, 2.0], &[0.0, -0.0], 1), Some(0.5));
     }
 
     #[test]

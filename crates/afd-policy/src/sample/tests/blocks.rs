@@ -15,6 +15,17 @@ impl afd_model::Scorer for Letters {
     }
 }
 
+/// All answers by blocks, on the tests' device.
+fn whole(
+    config: &SampleConfig,
+    blocks: BlocksConfig,
+    inputs: &SampleInputs<'_>,
+    ctx: &StageContext,
+) -> Result<(), Error> {
+    let (part, placement) = (Part::Whole(&[]), test_device().into());
+    run_by_blocks(config, blocks, inputs, &Letters, part, &placement, ctx)
+}
+
 #[test]
 fn one_block_is_the_best_of_its_candidates_and_many_keep_the_policys_log_probs() {
     let fixture = Fixture::new();
@@ -26,17 +37,7 @@ fn one_block_is_the_best_of_its_candidates_and_many_keep_the_policys_log_probs()
             block_length,
             num_candidates: 3,
         };
-        let body = |ctx: &StageContext| {
-            run_by_blocks(
-                &SHORT,
-                blocks,
-                &inputs,
-                &Letters,
-                Part::Whole(&[]),
-                &placement,
-                ctx,
-            )
-        };
+        let body = |ctx: &StageContext| whole(&SHORT, blocks, &inputs, ctx);
         rows(&fixture.stage(body).unwrap())
     };
     let tokenizer = Tokenizer::open(&model, DialogueForm::Hh).unwrap();
@@ -137,7 +138,7 @@ fn a_stop_string_within_a_block_ends_the_answer_as_it_would_without_blocks() {
     let fixture = Fixture::new();
     // One prompt: each length costs a driver without a GPU seconds.
     let (model, prompts) = (base(), fixture.prompts("one.jsonl", &["a"]));
-    let (inputs, placement) = (inputs(&model, &prompts), Placement::from(test_device()));
+    let inputs = inputs(&model, &prompts);
     let config = SampleConfig {
         stop_strings: vec!["e".to_owned()],
         max_completion_length: 8,
@@ -147,17 +148,7 @@ fn a_stop_string_within_a_block_ends_the_answer_as_it_would_without_blocks() {
         block_length: 4,
         num_candidates: 2,
     };
-    let body = |ctx: &StageContext| {
-        run_by_blocks(
-            &config,
-            blocks,
-            &inputs,
-            &Letters,
-            Part::Whole(&[]),
-            &placement,
-            ctx,
-        )
-    };
+    let body = |ctx: &StageContext| whole(&config, blocks, &inputs, ctx);
     let tokenizer = Tokenizer::open(&model, DialogueForm::Hh).unwrap();
     let mut stopped = 0;
     for row in rows(&fixture.stage(body).unwrap()) {
