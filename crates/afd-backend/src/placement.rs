@@ -3,7 +3,7 @@
 use burn::tensor::{Device, FloatDType};
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceError, device};
+use crate::{DeviceError, device, ops};
 
 /// A type of floating-point number a model can hold or compute in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -52,7 +52,8 @@ impl From<Dtype> for FloatDType {
 /// Linear layers and what lies between them (rotary positions, the feed-forward gate), the output
 /// head and attention's products compute in `compute`; norms, softmax, the residual stream, the
 /// score of a reward model, losses, log-probabilities and the optimiser's state are f32 whatever
-/// stands here. What checkpoints are stored in is another matter.
+/// stands here. On `flex` bf16 is for products alone: the factors of linear layers and of the head are
+/// rounded to it, everything between them is f32. What checkpoints are stored in is another matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Precision {
     /// What embeddings and norms are held in where a model is only read (samples, scores); the
@@ -121,6 +122,11 @@ impl Placement {
     /// What linear layers and attention compute in.
     pub fn compute(&self) -> FloatDType {
         self.precision.compute.into()
+    }
+
+    /// What lies between linear layers.
+    pub fn activations(&self) -> FloatDType {
+        ops::activation_dtype(&self.device, self.compute())
     }
 
     /// What a linear layer's matrix is held in: where nobody trains it, as it is used, so that

@@ -24,7 +24,12 @@ impl KvCache {
     pub fn new(decoder: &Decoder, rows: usize, capacity: usize) -> Self {
         let (config, device) = (decoder.config(), decoder.device());
         let shape = [rows, config.num_key_value_heads, capacity, config.head_dim];
-        let zeros = || Some(Tensor::zeros(shape, (&device, decoder.compute().into())));
+        let zeros = || {
+            Some(Tensor::zeros(
+                shape,
+                (&device, decoder.activations().into()),
+            ))
+        };
         let layer = |_| LayerCache {
             keys: zeros(),
             values: zeros(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use afd_backend::{
     Placement,
-    ops::{cap, token_log_probs},
+    ops::{PackedWeight, cap, matmul, token_log_probs, weighted_log_probs},
 };
 use burn::{
     Tensor,
@@ -27,6 +27,14 @@ pub struct CausalLm {
     /// The decoder.
     pub model: Decoder,
     lm_head: Option<Linear>,
+}
+
+/// The output head as products take it.
+#[derive(Debug)]
+pub(crate) enum OutputHead {
+    /// In the compute type.
+    Plain(Tensor<2>),
+    Packed(PackedWeight),
 }
 
 impl CausalLm {
@@ -86,14 +94,20 @@ impl CausalLm {
         self.model.config()
     }
 
-    /// The output head, `[D, V]`, in the compute type. Where the weights are held in another it is
-    /// cast at every call.
-    pub(crate) fn head(&self) -> Tensor<2> {
-        let head = match &self.lm_head {
+    /// The output head, `[D, V]`, in the type its weights are held in.
+    fn head(&self) -> Tensor<2> {
+        match &self.lm_head {
             Some(head) => head.weight.base(),
             None => self.model.embed_tokens.weight.base().transpose(),
-        };
-        head.cast(self.model.compute())
+        }
+    }
+
+    /// The head for many products without gradients.
+    pub(crate) fn head_for_reading(&self) -> OutputHead {
+        match PackedWeight::new(self.head(), self.model.compute()) {
+            Some(packed) => OutputHead::Packed(packed),
+            None => OutputHead::Plain(self.head().cast(self.model.compute())),
+        }
     }
 
     /// Log-probabilities in nats of every answer token of every sequence, one after the
@@ -104,6 +118,37 @@ impl CausalLm {
     /// # Panics
     /// When no sequence has a target, or one is longer than the model's context.
     pub fn log_probs(&self, sequences: &[Sequence<'_>], side: Side) -> Tensor<1> {
+        let (hidden, targets) = self.before_targets(sequences, side);
+        let head = self.head().cast(self.model.compute());
+        let softcap = self.config().final_logit_softcapping;
+        token_log_probs(hidden, head, targets, softcap)
+    }
+
+    /// `Σ weights · log-probabilities` in nats, `[1]`, with a weight for each of what
+    /// [`log_probs`](Self::log_probs) gives: the same, in training faster, because the gradient is computed
+    /// with the value.
+    ///
+    /// # Panics
+    /// As there, and when the number of weights is another.
+    pub fn weighted_log_probs(
+        &self,
+        sequences: &[Sequence<'_>],
+        weights: &[f32],
+        side: Side,
+    ) -> Tensor<1> {
+        let (hidden, targets) = self.before_targets(sequences, side);
+        let head = self.head().cast(self.model.compute());
+        let weights = Tensor::from_data(weights, &self.model.device().inner());
+        let softcap = self.config().final_logit_softcapping;
+        weighted_log_probs(hidden, head, targets, weights, softcap)
+    }
+
+    /// The hidden state before each target of each sequence, `[Σ targets, D]`, and the targets.
+    fn before_targets(
+        &self,
+        sequences: &[Sequence<'_>],
+        side: Side,
+    ) -> (Tensor<2>, Tensor<1, Int>) {
         let device = self.model.device().inner();
         let rows: Vec<&[u32]> = sequences.iter().map(|s| s.ids).collect();
         let padded = Padded::new(&rows, side, &device);
@@ -129,8 +174,7 @@ impl CausalLm {
         let hidden = hidden
             .reshape([batch * length, width])
             .select(0, predictors);
-        let softcap = self.config().final_logit_softcapping;
-        token_log_probs(hidden, self.head(), targets, softcap)
+        (hidden, targets)
     }
 
     /// [`Self::log_probs`] on the host, split by sequence, without gradients.
@@ -186,12 +230,16 @@ impl CausalLm {
             &self.model.device().inner(),
         );
         let hidden = self.model.forward(ids).narrow(1, length - 1, 1);
-        self.logits(hidden.squeeze_dim::<2>(1), self.head())
+        self.logits(hidden.squeeze_dim::<2>(1), &self.head_for_reading())
     }
 
-    /// Logits `[N, V]` of hidden states `[N, D]`, both f32, by the model's [`head`](Self::head).
-    pub(crate) fn logits(&self, hidden: Tensor<2>, head: Tensor<2>) -> Tensor<2> {
-        let logits = hidden.cast(head.dtype()).matmul(head);
+    /// Logits `[N, V]` of hidden states `[N, D]`, both f32, by the model's
+    /// [`head_for_reading`](Self::head_for_reading).
+    pub(crate) fn logits(&self, hidden: Tensor<2>, head: &OutputHead) -> Tensor<2> {
+        let logits = match head {
+            OutputHead::Plain(head) => matmul(hidden, head.clone(), self.model.compute()),
+            OutputHead::Packed(head) => head.multiply(hidden),
+        };
         let softcap = self.config().final_logit_softcapping;
         cap(logits.cast(FloatDType::F32), softcap)
     }

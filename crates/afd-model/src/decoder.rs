@@ -33,9 +33,12 @@ pub struct Decoder {
     /// Of layers with a window, where they turn otherwise.
     #[module(skip)]
     local_rotary: Option<Rotary>,
-    /// What linear layers and attention compute in.
+    /// What the head computes in, as linear layers do.
     #[module(skip)]
     compute: FloatDType,
+    /// What attention computes in.
+    #[module(skip)]
+    activations: FloatDType,
     #[module(skip)]
     gradient_checkpointing: bool,
     /// What adapters there are, and the name of the model they are on.
@@ -96,15 +99,28 @@ impl Decoder {
             rotary: c.rope.as_ref().map(rotary),
             local_rotary: c.local_rope.as_ref().map(rotary),
             compute: weights.placement.compute(),
+            activations: weights.placement.activations(),
             gradient_checkpointing: false,
             adapters: None,
             config,
         })
     }
 
-    /// What linear layers and attention compute in.
+    /// What the head computes in, as linear layers do.
     pub(crate) fn compute(&self) -> FloatDType {
         self.compute
+    }
+
+    /// What attention computes in.
+    pub(crate) fn activations(&self) -> FloatDType {
+        self.activations
+    }
+
+    /// The same decoder, its weights laid out for many products. To be dropped before they change.
+    pub(crate) fn packed(&self) -> Self {
+        let mut packed = self.clone();
+        packed.linears_mut().for_each(Linear::pack);
+        packed
     }
 
     /// Whether a backward pass computes the activations of each layer again from its input
@@ -263,7 +279,7 @@ impl Decoder {
     ) -> Surroundings {
         let angles = |rotary: &Rotary| {
             let (cos, sin) = angles(rotary);
-            (cos.cast(self.compute), sin.cast(self.compute))
+            (cos.cast(self.activations), sin.cast(self.activations))
         };
         let global = self.rotary.as_ref().map(&angles);
         let local = self.local_rotary.as_ref().map(&angles);

@@ -14,7 +14,8 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::{
-    CausalLm, Error, Guide, KvCache, SamplingParams,
+    CausalLm, Decoder, Error, Guide, KvCache, SamplingParams,
+    causal_lm::OutputHead,
     sampler::{draw, softmax},
     sequences::index_tensor,
 };
@@ -213,7 +214,9 @@ fn decode(
 /// A model and what it has read of the answers being written.
 struct Reader<'a> {
     model: &'a CausalLm,
-    head: Tensor<2>,
+    /// The model's, with weights laid out for products of few rows.
+    decoder: Decoder,
+    head: OutputHead,
     cache: KvCache,
     /// Of the last token of each row, `[rows, 1, D]`.
     hidden: Tensor<3>,
@@ -227,19 +230,20 @@ impl<'a> Reader<'a> {
         rows: &[Row],
         capacity: usize,
     ) -> Self {
-        let device = model.model.device();
+        let decoder = model.model.packed();
+        let device = decoder.device();
         let length = requests[0].prompt_ids.len();
-        let mut cache = KvCache::new(&model.model, requests.len(), capacity);
+        let mut cache = KvCache::new(&decoder, requests.len(), capacity);
         let ids = requests.iter().flat_map(|r| r.prompt_ids.iter().copied());
-        let hidden = model
-            .model
+        let hidden = decoder
             .forward_cached(id_tensor(ids, requests.len(), &device), &mut cache)
             .narrow(1, length - 1, 1);
         let shared = index_tensor(rows.iter().map(|row| row.prompt), &device);
         cache.select(shared.clone());
         Self {
-            head: model.head(),
+            head: model.head_for_reading(),
             model,
+            decoder,
             cache,
             hidden: hidden.select(0, shared),
         }
@@ -248,7 +252,7 @@ impl<'a> Reader<'a> {
     /// Logits of the next token of each row, one row after the other.
     fn logits(&self) -> Vec<f32> {
         let hidden = self.hidden.clone().squeeze_dim::<2>(1);
-        let logits = self.model.logits(hidden, self.head.clone());
+        let logits = self.model.logits(hidden, &self.head);
         // f32 is moved, not copied.
         let data = logits.into_data().convert::<f32>();
         data.try_into_vec()
@@ -257,16 +261,14 @@ impl<'a> Reader<'a> {
 
     /// Keeps these rows, in this order.
     fn keep(&mut self, rows: &[usize]) {
-        let device = self.model.model.device();
-        let rows = index_tensor(rows.iter().copied(), &device);
+        let rows = index_tensor(rows.iter().copied(), &self.decoder.device());
         self.cache.select(rows);
     }
 
     /// Reads one more token of each row.
     fn read(&mut self, last: &[u32]) {
-        let device = self.model.model.device();
-        let ids = id_tensor(last.iter().copied(), last.len(), &device);
-        self.hidden = self.model.model.forward_cached(ids, &mut self.cache);
+        let ids = id_tensor(last.iter().copied(), last.len(), &self.decoder.device());
+        self.hidden = self.decoder.forward_cached(ids, &mut self.cache);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The small modules a decoder is made of.
 
-use afd_backend::ops::{layer_norm, rms_norm};
+use afd_backend::ops::{PackedWeight, activation_dtype, layer_norm, matmul, rms_norm};
 use burn::{
     Tensor,
     module::{LoraAdapter, Module, Param, Reparameterization},
@@ -23,6 +23,9 @@ pub(crate) struct Linear {
     pub(crate) bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     pub(crate) compute: FloatDType,
+    /// The weight as products take it, while it does not change.
+    #[module(skip)]
+    pub(crate) packed: Option<PackedWeight>,
     /// An adapter between `weight` and the one that is learned on it. It is part of the frozen model.
     #[module(skip)]
     pub(crate) frozen_adapter: Option<LoraAdapter>,
@@ -48,6 +51,7 @@ impl Linear {
             weight,
             bias,
             compute,
+            packed: None,
             frozen_adapter: None,
             adapter: AdapterUse::default(),
         })
@@ -61,16 +65,26 @@ impl Linear {
             weight: weights.score_head("score.weight", [width, 1], Init::Normal(std))?,
             bias: None,
             compute: FloatDType::F32,
+            packed: None,
             frozen_adapter: None,
             adapter: AdapterUse::default(),
         })
     }
 
-    /// `[B, T, in]` in any type to `[B, T, out]` in the compute type.
+    /// Lays the weight out for decoding, where the device wants that. It is not to change afterwards.
+    pub(crate) fn pack(&mut self) {
+        self.packed = PackedWeight::new(self.weight.base(), self.compute);
+    }
+
+    /// `[B, T, in]` in any type to `[B, T, out]` in the type of activations.
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [b, t, width] = x.dims();
-        let x = x.cast(self.compute).reshape([b * t, width]);
-        let y = x.clone().matmul(self.weight.base().cast(self.compute));
+        let dtype = activation_dtype(&x.device(), self.compute);
+        let x = x.cast(dtype).reshape([b * t, width]);
+        let y = match &self.packed {
+            Some(weight) => weight.multiply(x.clone()),
+            None => matmul(x.clone(), self.weight.base(), self.compute),
+        };
         // Not by `val()`, which would build the dense product and keep it for the backward pass.
         let y = match &self.frozen_adapter {
             Some(adapter) if self.adapter.on != AdaptersOn::None => {
@@ -85,7 +99,7 @@ impl Linear {
             _ => y,
         };
         let y = match &self.bias {
-            Some(bias) => y + bias.base().cast(self.compute).unsqueeze::<2>(),
+            Some(bias) => y + bias.base().cast(dtype).unsqueeze::<2>(),
             None => y,
         };
         let out = y.dims()[1];

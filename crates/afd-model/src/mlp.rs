@@ -248,6 +248,7 @@ fn layer(
         weight: param(&name(index, "weight"), weight, placement),
         bias: Some(param(&name(index, "bias"), bias, placement)),
         compute: FloatDType::F32,
+        packed: None,
         frozen_adapter: None,
         adapter: AdapterUse::default(),
     }

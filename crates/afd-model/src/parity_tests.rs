@@ -116,7 +116,10 @@ pub(crate) fn cached_logits(model: &CausalLm, ids: &[u32]) -> Vec<f32> {
         let part = Tensor::<2, Int>::from_data(TensorData::new(values, [1, part.len()]), &device);
         hidden = Some(model.model.forward_cached(part, &mut cache));
     }
-    host(model.logits(hidden.unwrap().squeeze_dim::<2>(0), model.head()))
+    host(model.logits(
+        hidden.unwrap().squeeze_dim::<2>(0),
+        &model.head_for_reading(),
+    ))
 }
 
 fn check_language_model(name: &str, pick: fn(&Expected) -> &LanguageModel) {

@@ -4,7 +4,6 @@ use afd_data::TokenRow;
 use afd_model::{CausalLm, Pretrained, Sequence, Side};
 use afd_stage::seed::derive;
 use afd_train::{Loss, Objective};
-use burn::Tensor;
 
 /// Forward KL to the demonstrator, up to its entropy.
 ///
@@ -52,20 +51,12 @@ impl Objective<CausalLm> for NegativeLogLikelihood {
         let sequences: Vec<_> = examples.iter().map(|&i| self.sequence(i)).collect();
         let draw = draw.map(|draw| derive(self.seed, "dropout", draw));
         let model = model.clone().with_dropout(draw);
-        let log_probs = model.log_probs(&sequences, Side::Right);
         let trained = examples.iter().flat_map(|&i| self.trained(i));
-        let mask: Vec<f32> = trained
-            .map(|trained| f32::from(u8::from(trained)))
+        let weights: Vec<f32> = trained
+            .map(|trained| if trained { -1.0 } else { 0.0 })
             .collect();
-        let log_probs = match mask.iter().all(|trained| *trained == 1.0) {
-            true => log_probs,
-            false => {
-                let device = log_probs.device().inner();
-                log_probs * Tensor::from_data(mask.as_slice(), &device)
-            }
-        };
         Loss {
-            sum: log_probs.sum().neg(),
+            sum: model.weighted_log_probs(&sequences, &weights, Side::Right),
             metrics: Vec::new(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use afd_backend::ops;
 use burn::{
     Tensor,
     tensor::{Device, FloatDType},
@@ -35,7 +36,9 @@ fn seconds_per_product(device: &Device, dtype: FloatDType, side: usize) -> Optio
         .cast(dtype);
     let seconds = |count: usize| {
         let start = Instant::now();
-        let power = (0..count).fold(matrix.clone(), |power, _| power.matmul(matrix.clone()));
+        let power = (0..count).fold(matrix.clone(), |power, _| {
+            ops::matmul(power, matrix.clone(), dtype)
+        });
         // Reading a value waits for all of them.
         let read = power.slice([0..1, 0..1]).into_data().iter::<f64>().next();
         let right = read.is_some_and(|read| (read - value).abs() < 0.1 * value);

@@ -128,7 +128,7 @@ mod tests {
             said: Vec::new(),
             failed: None,
         };
-        let [flex, rival]: [Contender; 2] = contenders(false).try_into().unwrap();
+        let [flex, rival]: [Contender; 2] = contenders(false)[..2].to_vec().try_into().unwrap();
         let both = [
             chain(&[10.0, 30.0, 20.0], flex),
             chain(&[50.0, 40.0, 30.0], rival),

@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn time_at_an_even_rate_is_linear() {
-        let mut runs = runs([8.0; 5], [10; 5]);
+        let mut runs = runs([8.0; 6], [10; 6]);
         let mut longer = runs.clone();
         for run in &mut longer {
             run.measurement.length *= 2;

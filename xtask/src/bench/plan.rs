@@ -195,11 +195,15 @@ pub(super) fn contenders(libtorch: bool) -> Vec<Contender> {
         device: "pytorch",
         precision,
     };
-    let mut all = vec![ours("flex", "f32"), rival("f32")];
+    let mut all = vec![
+        ours("flex", "f32"),
+        rival("f32"),
+        ours("flex", "bf16"),
+        rival("bf16"),
+    ];
     if libtorch {
         all.push(ours("libtorch", "f32"));
         all.push(ours("libtorch", "bf16"));
-        all.push(rival("bf16"));
     }
     all
 }
@@ -227,8 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn without_libtorch_nobody_computes_in_bf16() {
-        assert!(contenders(false).iter().all(|c| c.precision == "f32"));
-        assert_eq!(contenders(true).len(), 5);
+    fn both_sides_compute_in_both_types() {
+        for (libtorch, count) in [(false, 4), (true, 6)] {
+            let contenders = contenders(libtorch);
+            assert_eq!(contenders.len(), count);
+            let of = |side| contenders.iter().filter(move |c| c.side == side);
+            for ours in of(Side::Ours) {
+                assert!(of(Side::Rival).any(|rival| rival.precision == ours.precision));
+            }
+        }
     }
 }

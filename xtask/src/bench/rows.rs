@@ -114,7 +114,7 @@ pub(super) mod tests {
 
     /// Runs of one measurement of each kind, the contenders' rates and memories as in the order of
     /// their turns.
-    pub(in super::super) fn runs(rates: [f64; 5], mib: [u64; 5]) -> Vec<Run> {
+    pub(in super::super) fn runs(rates: [f64; 6], mib: [u64; 6]) -> Vec<Run> {
         let mut runs = Vec::new();
         for measurement in measurements(true, &[], &[]) {
             for (index, contender) in contenders(true).into_iter().enumerate() {
@@ -137,12 +137,15 @@ pub(super) mod tests {
 
     #[test]
     fn ours_is_compared_with_the_rival_in_the_same_type() {
-        let rows = rows(&runs([8.0, 4.0, 6.0, 2.0, 5.0], [50, 100, 70, 60, 80]));
-        // Seven speeds of three of ours; memory of two steps, and one start.
-        assert_eq!(rows.len(), 3 * (7 + 2 + 1));
+        let rows = rows(&runs(
+            [8.0, 4.0, 3.0, 5.0, 6.0, 2.0],
+            [50, 100, 40, 80, 70, 60],
+        ));
+        // Seven speeds of four of ours; memory of two steps, and one start.
+        assert_eq!(rows.len(), 4 * (7 + 2 + 1));
         let of = |work: &'static str| rows.iter().filter(move |row| row.work == work);
         let ratios: Vec<f64> = of("sft").map(|row| row.ratio).collect();
-        assert_eq!(ratios, [2.0, 1.5, 0.4]);
+        assert_eq!(ratios, [2.0, 0.6, 1.5, 0.4]);
         let memory = of("memory").next().unwrap();
         assert_eq!(
             (memory.ours, memory.rival, memory.ratio),
@@ -168,7 +171,7 @@ pub(super) mod tests {
 
     #[test]
     fn who_failed_has_no_row() {
-        let mut runs = runs([1.0; 5], [1; 5]);
+        let mut runs = runs([1.0; 6], [1; 6]);
         for run in runs
             .iter_mut()
             .filter(|run| run.contender.device == "libtorch")

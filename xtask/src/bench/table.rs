@@ -87,11 +87,14 @@ mod tests {
 
     #[test]
     fn every_row_has_a_line() {
-        let rows = rows(&runs([8.0, 4.0, 6.0, 2.0, 5.0], [50, 100, 70, 60, 80]));
+        let rows = rows(&runs(
+            [8.0, 4.0, 3.0, 5.0, 6.0, 2.0],
+            [50, 100, 40, 80, 70, 60],
+        ));
         let text = table(&rows);
         assert_eq!(text.lines().count(), rows.len() + 3);
         assert!(text.contains("8.00 (8.00–8.00)"), "{text}");
-        let idle = idle(&runs([1.0; 5], [1; 5]));
+        let idle = idle(&runs([1.0; 6], [1; 6]));
         assert!(idle.contains("flex f32 0, pytorch f32 0"), "{idle}");
     }
 }

@@ -14,6 +14,7 @@ mod attention;
 #[cfg(feature = "flex")]
 mod flex;
 mod log_probs;
+mod matmul;
 mod norm;
 mod rotary;
 mod softcap;
@@ -22,7 +23,8 @@ mod tape;
 
 pub use adamw::{AdamW, Moving};
 pub use attention::{Mask, ScoreOptions, attention, causal_mask, padding_mask};
-pub use log_probs::token_log_probs;
+pub use log_probs::{token_log_probs, weighted_log_probs};
+pub use matmul::{PackedWeight, activation_dtype, matmul};
 pub use norm::{layer_norm, rms_norm};
 pub use rotary::{RotaryTable, frequencies, rotate};
 pub use softcap::cap;

@@ -1,13 +1,16 @@
 //! Log-probabilities of tokens against the definition.
 
-use afd_backend::{device::test_device, ops::token_log_probs};
+use afd_backend::{
+    device::test_device,
+    ops::{token_log_probs, weighted_log_probs},
+};
 use burn::{
     Tensor,
     tensor::{FloatDType, Int},
 };
 use rand::Rng;
 
-use crate::reference::{check, check_halves, draw, draw_whole, generator};
+use crate::reference::{check, check_halves, draw, draw_whole, generator, tensor};
 
 /// `log softmax(cap(hidden · weight))[target]`, row by row.
 fn by_definition(
@@ -53,6 +56,24 @@ fn check_rows([n, width, vocab]: [usize; 3], inputs: &[Vec<f64>; 2], softcap: Op
             )
         },
         |inputs| by_definition(inputs, &targets, softcap),
+    );
+    let factors = draw(&mut rng, n, 1.0);
+    check(
+        &format!("their weighted sum, {n} tokens, width {width}, vocabulary {vocab}"),
+        inputs,
+        |[hidden, weight]| {
+            weighted_log_probs(
+                hidden.reshape([n, width]),
+                weight.reshape([width, vocab]),
+                indices.clone(),
+                tensor(&factors, &test_device()),
+                softcap,
+            )
+        },
+        |inputs| {
+            let log_probs = by_definition(inputs, &targets, softcap);
+            vec![log_probs.iter().zip(&factors).map(|(l, f)| l * f).sum()]
+        },
     );
 }
 

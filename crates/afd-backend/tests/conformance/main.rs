@@ -9,6 +9,7 @@ mod adamw;
 mod attention;
 mod log_probs;
 mod masks;
+mod matmul;
 mod norm;
 mod recompute;
 mod reference;

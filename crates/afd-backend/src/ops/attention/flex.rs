@@ -2,6 +2,8 @@
 //!
 //! A block's scores fit into the cache; nothing of the size `Tq·Tk` is ever made.
 
+mod decoding;
+
 use std::ops::Range;
 
 use burn::backend::{Flex, flex::FlexTensor};
@@ -299,7 +301,10 @@ impl Problem<'_> {
         scores.resize(queries.len() * n, 0.0);
         let q = self.q.head(row, head).narrow(queries.start, queries.len());
         let k = self.k.head(row, self.kv_head(head)).narrow(keys.start, n);
-        multiply(scores, n, false, self.scale, q, k.t(), false);
+        match queries.len() {
+            1 => wide(|| decoding::scores(&q.from(0, 0)[..self.d], k, self.scale, scores)),
+            _ => multiply(scores, n, false, self.scale, q, k.t(), false),
+        }
     }
 
     fn kv_head(&self, head: usize) -> usize {
@@ -337,8 +342,11 @@ impl Problem<'_> {
             totals[i] = total;
             sums[i * self.h] = top + total.ln();
         }
-        let weights = Matrix::new(scores, queries.len(), n, n);
         let v = self.v.head(row, self.kv_head(head)).narrow(keys.start, n);
+        if queries.len() == 1 {
+            return wide(|| decoding::mean(scores, v, totals[0], &mut out[..d]));
+        }
+        let weights = Matrix::new(scores, queries.len(), n, n);
         multiply(out, apart, false, 1.0, weights, v, false);
         for (i, total) in totals[..queries.len()].iter().enumerate() {
             out[i * apart..][..d].iter_mut().for_each(|x| *x /= total);

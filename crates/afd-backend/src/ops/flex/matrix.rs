@@ -1,24 +1,31 @@
-//! `C ← β·C + α·A·B` on slices, with any strides: the kernels' only way to `gemm`.
+//! Matrices in slices, with any strides, and their products `C ← β·C + α·A·B` in f32 by `gemm`.
 
-use burn::backend::flex::FlexTensor;
 use gemm::Parallelism;
 
 /// Multiplications of a product below which threads cost more than they bring.
 const WORTH_THREADS: usize = 192 * 192 * 192;
 
 /// A matrix that lies in a slice: element `(i, j)` at `i · row + j · column`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Matrix<'a> {
-    values: &'a [f32],
+#[derive(Debug)]
+pub(crate) struct Matrix<'a, T = f32> {
+    values: &'a [T],
     rows: usize,
     columns: usize,
     row: usize,
     column: usize,
 }
 
-impl<'a> Matrix<'a> {
+impl<T> Clone for Matrix<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Matrix<'_, T> {}
+
+impl<'a, T> Matrix<'a, T> {
     /// `rows` of `columns` numbers, one after the other, a new one every `row` numbers.
-    pub(crate) fn new(values: &'a [f32], rows: usize, columns: usize, row: usize) -> Self {
+    pub(crate) fn new(values: &'a [T], rows: usize, columns: usize, row: usize) -> Self {
         Self {
             values,
             rows,
@@ -28,16 +35,19 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// A tensor of two dimensions, or none where it runs backwards.
-    pub(crate) fn of(tensor: &'a FlexTensor) -> Option<Self> {
-        let (rows, columns, row, column) = tensor.layout().as_2d_strides()?;
-        Some(Self {
-            values: &tensor.storage::<f32>()[tensor.layout().start_offset()..],
+    /// `columns` numbers `column` apart in each of `rows` rows, which are `row` apart.
+    pub(crate) fn strided(
+        values: &'a [T],
+        [rows, columns]: [usize; 2],
+        [row, column]: [usize; 2],
+    ) -> Self {
+        Self {
+            values,
             rows,
             columns,
-            row: row.try_into().ok()?,
-            column: column.try_into().ok()?,
-        })
+            row,
+            column,
+        }
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -72,6 +82,26 @@ impl<'a> Matrix<'a> {
     /// Whether a column lies together rather than a row.
     pub(crate) fn is_transposed(&self) -> bool {
         self.column > self.row
+    }
+
+    /// Whether the numbers of a row lie side by side.
+    pub(crate) fn has_rows_together(&self) -> bool {
+        self.column == 1
+    }
+
+    /// From element `(i, j)` on, in the order in which they lie.
+    pub(crate) fn from(&self, i: usize, j: usize) -> &'a [T] {
+        &self.values[i * self.row + j * self.column..]
+    }
+
+    /// How far apart rows are.
+    pub(crate) fn row(&self) -> usize {
+        self.row
+    }
+
+    /// How far apart columns are.
+    pub(crate) fn column(&self) -> usize {
+        self.column
     }
 
     fn fits(&self) -> bool {

@@ -1,11 +1,14 @@
 //! What kernels on Flex are made of, beside the loops of [`crate::host`]: matrix products on slices.
 
+pub(super) mod bf16;
 pub(super) mod matrix;
 
 use burn::{
     backend::flex::FlexTensor,
     tensor::{DType, TensorData},
 };
+
+use matrix::Matrix;
 
 /// Whether these are numbers the kernels compute on; what is stored in 16 bits is left to Burn.
 pub(super) fn all_f32(tensors: &[&FlexTensor]) -> bool {
@@ -28,4 +31,12 @@ pub(super) fn values(tensor: &FlexTensor) -> &[f32] {
 pub(super) fn indices(tensor: &FlexTensor) -> Vec<usize> {
     let data = tensor.clone().into_data();
     data.iter::<i64>().map(|index| index as usize).collect()
+}
+
+/// A tensor of two dimensions as a matrix in its `storage`, or none where it runs backwards.
+pub(super) fn matrix<'a, T>(tensor: &FlexTensor, storage: &'a [T]) -> Option<Matrix<'a, T>> {
+    let (rows, columns, row, column) = tensor.layout().as_2d_strides()?;
+    let strides = [row.try_into().ok()?, column.try_into().ok()?];
+    let values = &storage[tensor.layout().start_offset()..];
+    Some(Matrix::strided(values, [rows, columns], strides))
 }

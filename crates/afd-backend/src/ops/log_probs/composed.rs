@@ -6,7 +6,7 @@ use burn::{
     tensor::{FloatDType, IndexingUpdateOp, Int},
 };
 
-use super::{Inputs, chunks};
+use super::{Inputs, Weighted, chunks};
 use crate::ops::{cap, primitive};
 
 /// The inputs as tensors.
@@ -112,4 +112,31 @@ where
     let of_hidden = wants_hidden.then(|| primitive::<B, 2>(Tensor::cat(of_hidden, 0)));
     let of_weight = of_weight.map(|sum| primitive::<B, 2>(sum.cast(dtype)));
     [of_hidden, of_weight]
+}
+
+pub(super) fn weighted<B: Backend>(
+    inputs: &Inputs<B>,
+    factors: FloatTensor<B>,
+    wants: [bool; 2],
+) -> Weighted<B>
+where
+    DispatchTensor: DispatchKindConversion<B>,
+{
+    let (log_probs, log_sum_exp) = forward(inputs);
+    let sum = B::float_sum(B::float_mul(log_probs, factors.clone()));
+    let gradients = match wants {
+        [false, false] => [None, None],
+        wants => backward(inputs, log_sum_exp, factors, wants),
+    };
+    Weighted { sum, gradients }
+}
+
+pub(super) fn scale<B: Backend>(gradient: FloatTensor<B>, factor: &FloatTensor<B>) -> FloatTensor<B>
+where
+    DispatchTensor: DispatchKindConversion<B>,
+{
+    let gradient = Tensor::<2>::from_primitive::<B>(gradient);
+    let factor = Tensor::<1>::from_primitive::<B>(factor.clone());
+    let factor = factor.cast(gradient.dtype()).unsqueeze::<2>();
+    primitive::<B, 2>(gradient * factor)
 }

@@ -1,39 +1,29 @@
 //! The kernel on Flex.
 
-use burn::backend::{Flex, flex::FlexTensor};
+use burn::backend::{Flex, flex::FlexTensor, ops::FloatTensorOps};
 
-use super::{Inputs, Kernel, chunks, composed};
+mod factors;
+
+use super::{Inputs, Kernel, Weighted, chunks, composed};
 use crate::host::{exp, for_rows, log_sum_exp, wide};
-use crate::ops::flex::{
-    all_f32, indices,
-    matrix::{Matrix, multiply},
-    tensor, values,
-};
+use crate::ops::flex::{indices, matrix::Matrix, tensor, values};
+use factors::Factors;
 
 impl Kernel for Flex {
     fn forward(inputs: &Inputs<Self>) -> (FlexTensor, FlexTensor) {
         let hidden = inputs.hidden.to_contiguous();
-        let Some((hidden, weight)) = matrices(inputs, &hidden) else {
+        let Some(factors) = Factors::of(&hidden, &inputs.weight) else {
             return composed::forward(inputs);
         };
-        let (n, vocab) = (hidden.rows(), weight.columns());
+        let [n, _, vocab] = factors.shape();
         let targets = indices(&inputs.targets);
         let mut logits = Vec::new();
-        // The sum's logarithm and the target's logit of each row.
         let mut pairs = vec![0.0f32; 2 * n];
         for (start, rows) in chunks(n, vocab) {
             logits.resize(rows * vocab, 0.0);
-            let part = hidden.narrow(start, rows);
-            multiply(&mut logits, vocab, false, 1.0, part, weight, true);
-            let logits = &logits;
-            for_rows(&mut pairs[2 * start..2 * (start + rows)], 2, |i, pair| {
-                let mut row = std::borrow::Cow::from(&logits[i * vocab..(i + 1) * vocab]);
-                if let Some(c) = inputs.softcap {
-                    soft_cap(row.to_mut(), c as f32);
-                }
-                pair[0] = wide(|| log_sum_exp(&row));
-                pair[1] = row[targets[start + i]];
-            });
+            factors.logits(start, rows, &mut logits);
+            let of_rows = &mut pairs[2 * start..2 * (start + rows)];
+            sums_and_targets(&logits, vocab, &targets[start..], inputs.softcap, of_rows);
         }
         let log_probs = pairs.chunks(2).map(|pair| pair[1] - pair[0]);
         let sums = pairs.chunks(2).map(|pair| pair[0]);
@@ -47,83 +37,165 @@ impl Kernel for Flex {
         inputs: &Inputs<Self>,
         log_sum_exp: FlexTensor,
         gradient: FlexTensor,
-        [wants_hidden, wants_weight]: [bool; 2],
+        wants: [bool; 2],
     ) -> [Option<FlexTensor>; 2] {
         let hidden = inputs.hidden.to_contiguous();
-        let Some((hidden, weight)) = matrices(inputs, &hidden) else {
-            let wants = [wants_hidden, wants_weight];
+        let Some(factors) = Factors::of(&hidden, &inputs.weight) else {
             return composed::backward(inputs, log_sum_exp, gradient, wants);
         };
-        let (n, width, vocab) = (hidden.rows(), hidden.columns(), weight.columns());
+        let [n, _, vocab] = factors.shape();
         let targets = indices(&inputs.targets);
         let (sums, gradient) = (log_sum_exp.to_contiguous(), gradient.to_contiguous());
         let (sums, gradient) = (values(&sums), values(&gradient));
+        let mut gradients = Gradients::new(&factors, wants);
         let mut logits = Vec::new();
-        let mut of_hidden = vec![0.0; if wants_hidden { n * width } else { 0 }];
-        let mut of_weight = vec![0.0; if wants_weight { width * vocab } else { 0 }];
         for (start, rows) in chunks(n, vocab) {
             logits.resize(rows * vocab, 0.0);
-            let part = hidden.narrow(start, rows);
-            multiply(&mut logits, vocab, false, 1.0, part, weight, true);
-            for_rows(&mut logits, vocab, |i, row| {
-                let (at, target) = (start + i, targets[start + i]);
-                let (g, sum) = (gradient[at], sums[at]);
-                match inputs.softcap {
-                    None => {
-                        wide(|| row.iter_mut().for_each(|l| *l = -g * exp(*l - sum)));
-                        row[target] += g;
-                    }
-                    Some(c) => {
-                        let c = c as f32;
-                        soft_cap(row, c);
-                        for (id, l) in row.iter_mut().enumerate() {
-                            let chosen = if id == target { 1.0 } else { 0.0 };
-                            let slope = 1.0 - (*l / c) * (*l / c);
-                            *l = g * (chosen - exp(*l - sum)) * slope;
-                        }
-                    }
-                }
-            });
-            let of_logits = Matrix::new(&logits, rows, vocab, vocab);
-            if wants_hidden {
-                let out = &mut of_hidden[start * width..(start + rows) * width];
-                multiply(out, width, false, 1.0, of_logits, weight.t(), true);
+            factors.logits(start, rows, &mut logits);
+            if let Some(c) = inputs.softcap {
+                for_rows(&mut logits, vocab, |_, row| soft_cap(row, c as f32));
             }
-            if wants_weight {
-                let keep = start > 0;
-                // In the order in which the head lies, which is also its gradient's best.
-                match weight.is_transposed() {
-                    true => {
-                        let (a, b) = (of_logits.t(), part);
-                        multiply(&mut of_weight, width, keep, 1.0, a, b, true);
-                    }
-                    false => {
-                        let (a, b) = (part.t(), of_logits);
-                        multiply(&mut of_weight, vocab, keep, 1.0, a, b, true);
-                    }
-                }
+            let of_row = |i: usize| (targets[start + i], gradient[start + i], sums[start + i]);
+            gradients.add(&factors, start, &mut logits, inputs.softcap, of_row);
+        }
+        gradients.finish(&factors)
+    }
+
+    fn weighted(inputs: &Inputs<Self>, weights: FlexTensor, wants: [bool; 2]) -> Weighted<Self> {
+        let hidden = inputs.hidden.to_contiguous();
+        let Some(factors) = Factors::of(&hidden, &inputs.weight) else {
+            return composed::weighted(inputs, weights, wants);
+        };
+        let [n, _, vocab] = factors.shape();
+        let targets = indices(&inputs.targets);
+        let weights = weights.to_contiguous();
+        let weights = values(&weights);
+        let mut gradients = Gradients::new(&factors, wants);
+        let mut logits = Vec::new();
+        let mut sum = 0.0f64;
+        for (start, rows) in chunks(n, vocab) {
+            logits.resize(rows * vocab, 0.0);
+            factors.logits(start, rows, &mut logits);
+            if let Some(c) = inputs.softcap {
+                for_rows(&mut logits, vocab, |_, row| soft_cap(row, c as f32));
+            }
+            let mut pairs = vec![0.0; 2 * rows];
+            sums_and_targets(&logits, vocab, &targets[start..], None, &mut pairs);
+            let log_probs = pairs.chunks(2).map(|pair| f64::from(pair[1] - pair[0]));
+            let terms = log_probs.zip(&weights[start..]);
+            sum += terms
+                .map(|(log_prob, w)| log_prob * f64::from(*w))
+                .sum::<f64>();
+            if wants.contains(&true) {
+                let of_row = |i: usize| (targets[start + i], weights[start + i], pairs[2 * i]);
+                gradients.add(&factors, start, &mut logits, inputs.softcap, of_row);
             }
         }
-        let of_weight = match weight.is_transposed() {
-            true => tensor_if(wants_weight, of_weight, [vocab, width])
+        Weighted {
+            sum: tensor(vec![sum as f32], [1]),
+            gradients: gradients.finish(&factors),
+        }
+    }
+
+    fn scale(gradient: FlexTensor, factor: &FlexTensor) -> FlexTensor {
+        let factor = values(&factor.to_contiguous())[0];
+        <Self as FloatTensorOps<Self>>::float_mul_scalar(gradient, factor.into())
+    }
+}
+
+/// The logarithm of the softmax's denominator, and the target's logit, of each row.
+fn sums_and_targets(
+    logits: &[f32],
+    vocab: usize,
+    targets: &[usize],
+    softcap: Option<f64>,
+    pairs: &mut [f32],
+) {
+    for_rows(pairs, 2, |i, pair| {
+        let mut row = std::borrow::Cow::from(&logits[i * vocab..(i + 1) * vocab]);
+        if let Some(c) = softcap {
+            soft_cap(row.to_mut(), c as f32);
+        }
+        pair[0] = wide(|| log_sum_exp(&row));
+        pair[1] = row[targets[i]];
+    });
+}
+
+/// Gradients of hidden states and head, as they come together.
+struct Gradients {
+    wants: [bool; 2],
+    of_hidden: Vec<f32>,
+    of_weight: Vec<f32>,
+}
+
+impl Gradients {
+    fn new(factors: &Factors<'_>, wants: [bool; 2]) -> Self {
+        let [n, width, vocab] = factors.shape();
+        let zeros = |wanted, count| vec![0.0; if wanted { count } else { 0 }];
+        Self {
+            wants,
+            of_hidden: zeros(wants[0], n * width),
+            of_weight: zeros(wants[1], width * vocab),
+        }
+    }
+
+    /// Adds those of the rows from `start` on, of their logits, which are used up. `of_row` tells each
+    /// row's target, the gradient of its log-probability, and the logarithm of its denominator.
+    fn add(
+        &mut self,
+        factors: &Factors<'_>,
+        start: usize,
+        logits: &mut [f32],
+        softcap: Option<f64>,
+        of_row: impl Fn(usize) -> (usize, f32, f32) + Sync,
+    ) {
+        let [_, width, vocab] = factors.shape();
+        let rows = logits.len() / vocab;
+        // ∂ log p(target) / ∂ logit = [target] − p.
+        for_rows(logits, vocab, |i, row| {
+            let (target, g, sum) = of_row(i);
+            match softcap {
+                None => {
+                    wide(|| row.iter_mut().for_each(|l| *l = -g * exp(*l - sum)));
+                    row[target] += g;
+                }
+                Some(c) => {
+                    let c = c as f32;
+                    for (id, l) in row.iter_mut().enumerate() {
+                        let chosen = if id == target { 1.0 } else { 0.0 };
+                        let slope = 1.0 - (*l / c) * (*l / c);
+                        *l = g * (chosen - exp(*l - sum)) * slope;
+                    }
+                }
+            }
+        });
+        let of_logits = Matrix::new(logits, rows, vocab, vocab);
+        if self.wants[0] {
+            let out = &mut self.of_hidden[start * width..(start + rows) * width];
+            factors.of_hidden(of_logits, out);
+        }
+        if self.wants[1] {
+            factors.of_weight(start, of_logits, &mut self.of_weight, start > 0);
+        }
+    }
+
+    fn finish(self, factors: &Factors<'_>) -> [Option<FlexTensor>; 2] {
+        let [n, width, vocab] = factors.shape();
+        let [wants_hidden, wants_weight] = self.wants;
+        let of_weight = match factors.is_transposed() {
+            true => tensor_if(wants_weight, self.of_weight, [vocab, width])
                 .map(|of_weight| of_weight.transpose(0, 1)),
-            false => tensor_if(wants_weight, of_weight, [width, vocab]),
+            false => tensor_if(wants_weight, self.of_weight, [width, vocab]),
         };
-        [tensor_if(wants_hidden, of_hidden, [n, width]), of_weight]
+        [
+            tensor_if(wants_hidden, self.of_hidden, [n, width]),
+            of_weight,
+        ]
     }
 }
 
 fn tensor_if(wanted: bool, values: Vec<f32>, shape: [usize; 2]) -> Option<FlexTensor> {
     wanted.then(|| tensor(values, shape))
-}
-
-/// Both factors, where they are f32.
-fn matrices<'a>(
-    inputs: &'a Inputs<Flex>,
-    hidden: &'a FlexTensor,
-) -> Option<(Matrix<'a>, Matrix<'a>)> {
-    let f32s = all_f32(&[hidden, &inputs.weight]);
-    f32s.then(|| Some((Matrix::of(hidden)?, Matrix::of(&inputs.weight)?)))?
 }
 
 fn soft_cap(row: &mut [f32], c: f32) {

@@ -27,7 +27,10 @@ use burn::{
     tensor::Int,
 };
 
-use super::tape::{Kept, alike, record};
+use super::{
+    primitive,
+    tape::{Kept, alike, constant, record},
+};
 
 /// Fewest rows of the logits matrix that are alive at once.
 const ROWS: usize = 256;
@@ -65,6 +68,42 @@ pub fn token_log_probs(
     ))
 }
 
+/// `Σ factors[i] · log softmax(hidden · weight)[targets[i]]` in nats, one number: what
+/// [`token_log_probs`] gives, weighed and added up, where all weights are known beforehand.
+///
+/// Shapes and types are as there; `factors` is `[N]`, f32, and no gradient flows to it. Forward computes the
+/// gradients too, for backward to multiply by that of the sum: no logits are computed twice. The price is
+/// memory for the head's gradient from then on. Source: the fused loss of Liger Kernel (Hsu et al.,
+/// arXiv 2410.10989, 3.2).
+///
+/// # Panics
+/// When the shapes disagree.
+pub fn weighted_log_probs(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    factors: Tensor<1>,
+    softcap: Option<f64>,
+) -> Tensor<1> {
+    let [n, width] = hidden.dims();
+    assert_eq!(targets.dims()[0], n, "one target per row");
+    assert_eq!(factors.dims()[0], n, "one factor per row");
+    assert_eq!(weight.dims()[0], width, "the head reads hidden states");
+    let hidden = hidden.cast(weight.dtype());
+    let (hidden, weight) = alike(hidden, weight);
+    Tensor::from_dispatch(<Dispatch as TokenLogProbs>::weighted_log_probs(
+        hidden.into_dispatch(),
+        weight.into_dispatch(),
+        targets.into_dispatch(),
+        Factors(constant(factors)),
+        softcap,
+    ))
+}
+
+/// What log-probabilities are multiplied by, on its way through a dispatch: it is never tracked.
+#[derive(Debug, Clone)]
+struct Factors(Tensor<1>);
+
 /// The rows that are worked on together, of `n` with `vocab` logits each: their first, and how many.
 fn chunks(n: usize, vocab: usize) -> impl Iterator<Item = (usize, usize)> {
     let rows = ROWS.max(LOGITS / vocab.max(1));
@@ -98,6 +137,23 @@ trait Kernel: Backend {
         gradient: FloatTensor<Self>,
         wants: [bool; 2],
     ) -> [Option<FloatTensor<Self>>; 2];
+
+    /// `Σ factors · log-probabilities`, `[1]`, and its gradients as of [`backward`](Self::backward).
+    fn weighted(
+        inputs: &Inputs<Self>,
+        factors: FloatTensor<Self>,
+        wants: [bool; 2],
+    ) -> Weighted<Self>;
+
+    /// A gradient times a number `[1]`; it is nobody else's.
+    fn scale(gradient: FloatTensor<Self>, factor: &FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// A sum, and its gradients where they are wanted.
+#[derive(Debug, Clone)]
+struct Weighted<B: Backend> {
+    sum: FloatTensor<B>,
+    gradients: [Option<FloatTensor<B>>; 2],
 }
 
 #[cfg(feature = "cube")]
@@ -114,6 +170,18 @@ impl Kernel for Cube {
     ) -> [Option<FloatTensor<Self>>; 2] {
         composed::backward(inputs, log_sum_exp, gradient, wants)
     }
+
+    fn weighted(
+        inputs: &Inputs<Self>,
+        factors: FloatTensor<Self>,
+        wants: [bool; 2],
+    ) -> Weighted<Self> {
+        composed::weighted(inputs, factors, wants)
+    }
+
+    fn scale(gradient: FloatTensor<Self>, factor: &FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::scale::<Self>(gradient, factor)
+    }
 }
 
 #[backend_extension(
@@ -127,6 +195,14 @@ trait TokenLogProbs: Backend {
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
+        softcap: Option<f64>,
+    ) -> FloatTensor<Self>;
+
+    fn weighted_log_probs(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        factors: Factors,
         softcap: Option<f64>,
     ) -> FloatTensor<Self>;
 }
@@ -148,6 +224,22 @@ macro_rules! without_gradients {
                     softcap,
                 })
                 .0
+            }
+
+            fn weighted_log_probs(
+                hidden: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                targets: IntTensor<Self>,
+                Factors(factors): Factors,
+                softcap: Option<f64>,
+            ) -> FloatTensor<Self> {
+                let inputs = Inputs {
+                    hidden,
+                    weight,
+                    targets,
+                    softcap,
+                };
+                <Self as Kernel>::weighted(&inputs, primitive::<Self, 1>(factors), [false; 2]).sum
             }
         }
     };
@@ -179,6 +271,36 @@ where
         };
         let (log_probs, log_sum_exp) = B::forward(&inputs);
         record::<B, C, _, 2>([of_hidden, of_weight], (inputs, log_sum_exp), log_probs)
+    }
+
+    fn weighted_log_probs(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        Factors(factors): Factors,
+        softcap: Option<f64>,
+    ) -> FloatTensor<Self> {
+        let wants = [hidden.is_tracked(), weight.is_tracked()];
+        let ((hidden, of_hidden), (weight, of_weight)) = (hidden.into_parts(), weight.into_parts());
+        let inputs = Inputs {
+            hidden,
+            weight,
+            targets,
+            softcap,
+        };
+        let Weighted { sum, gradients } = B::weighted(&inputs, primitive::<B, 1>(factors), wants);
+        record::<B, C, _, 2>([of_hidden, of_weight], Gradients::<B>(gradients), sum)
+    }
+}
+
+/// What has only to be multiplied by the gradient of the sum.
+#[derive(Debug, Clone)]
+struct Gradients<B: Backend>([Option<FloatTensor<B>>; 2]);
+
+impl<B: Kernel> Kept<B, 2> for Gradients<B> {
+    fn backward(self, gradient: FloatTensor<B>, _: [bool; 2]) -> [Option<FloatTensor<B>>; 2] {
+        self.0
+            .map(|kept| kept.map(|kept| B::scale(kept, &gradient)))
     }
 }
 

@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, Int, Tolerance, activation::log_softmax},
 };
 
-use super::{LOGITS, ROWS, chunks, token_log_probs};
+use super::{LOGITS, ROWS, chunks, token_log_probs, weighted_log_probs};
 use crate::{device::test_device, ops::cap};
 
 #[test]
@@ -99,8 +99,34 @@ fn values_and_gradients_are_those_of_all_logits_at_once() {
             for (ours, reference) in ours.iter().zip(&reference) {
                 ours.assert_approx_eq::<f32>(reference, Tolerance::absolute(2e-5));
             }
+            // The factors' sum is what the sum's gradient is then.
+            let weights = factors.clone() / factors.clone().sum();
+            let added = of(&|h, w| {
+                weighted_log_probs(h, w, targets.clone(), weights.clone(), softcap).expand([n])
+            });
+            for (added, reference) in added[1..].iter().zip(&reference[1..]) {
+                added.assert_approx_eq::<f32>(reference, Tolerance::absolute(2e-5));
+            }
         }
     }
+}
+
+#[test]
+fn a_weighted_sum_is_that_of_its_terms_tracked_or_not() {
+    let plain = test_device();
+    let targets = Tensor::<1, Int>::from_data([1, 0, 2], &plain);
+    let factors = Tensor::<1>::from_data([0.5, 0.0, -2.0], &plain);
+    let of = |device: &Device| {
+        let (hidden, weight) = (numbers([3, 4], 1, device), numbers([4, 3], 2, device));
+        let each = token_log_probs(hidden.clone(), weight.clone(), targets.clone(), None);
+        let sum = weighted_log_probs(hidden, weight, targets.clone(), factors.clone(), None);
+        let each: Vec<f32> = each.into_data().iter().collect();
+        let sum: Vec<f32> = sum.into_data().iter().collect();
+        assert_eq!(sum.len(), 1);
+        assert!((sum[0] - (0.5 * each[0] - 2.0 * each[2])).abs() < 1e-6);
+    };
+    of(&plain);
+    of(&plain.clone().autodiff());
 }
 
 #[test]
@@ -109,25 +135,31 @@ fn what_is_frozen_gets_no_gradient_and_costs_the_other_none() {
     let device = plain.clone().autodiff();
     let targets = Tensor::<1, Int>::from_data([1, 0, 2], &plain);
     let both = || (numbers([3, 4], 1, &device), numbers([4, 3], 2, &device));
-    let gradients = |hidden: Tensor<2>, weight: Tensor<2>| {
-        let y = token_log_probs(hidden.clone(), weight.clone(), targets.clone(), None);
-        let gradients = y.sum().backward();
-        (hidden.grad(&gradients), weight.grad(&gradients))
-    };
-    let (hidden, weight) = both();
-    let (of_hidden, of_weight) = gradients(hidden.require_grad(), weight.require_grad());
-    let (hidden, weight) = both();
-    let (alone, none) = gradients(hidden.require_grad(), weight.inner());
-    assert!(none.is_none());
-    alone
-        .unwrap()
-        .into_data()
-        .assert_eq(&of_hidden.unwrap().into_data(), true);
-    let (hidden, weight) = both();
-    let (none, alone) = gradients(hidden.inner(), weight.require_grad());
-    assert!(none.is_none());
-    alone
-        .unwrap()
-        .into_data()
-        .assert_eq(&of_weight.unwrap().into_data(), true);
+    for weighted in [false, true] {
+        let gradients = |hidden: Tensor<2>, weight: Tensor<2>| {
+            let (h, w, targets) = (hidden.clone(), weight.clone(), targets.clone());
+            let sum = match weighted {
+                false => token_log_probs(h, w, targets, None).sum(),
+                true => weighted_log_probs(h, w, targets, Tensor::ones([3], &plain), None),
+            };
+            let gradients = sum.backward();
+            (hidden.grad(&gradients), weight.grad(&gradients))
+        };
+        let (hidden, weight) = both();
+        let (of_hidden, of_weight) = gradients(hidden.require_grad(), weight.require_grad());
+        let (hidden, weight) = both();
+        let (alone, none) = gradients(hidden.require_grad(), weight.inner());
+        assert!(none.is_none());
+        alone
+            .unwrap()
+            .into_data()
+            .assert_eq(&of_hidden.unwrap().into_data(), true);
+        let (hidden, weight) = both();
+        let (none, alone) = gradients(hidden.inner(), weight.require_grad());
+        assert!(none.is_none());
+        alone
+            .unwrap()
+            .into_data()
+            .assert_eq(&of_weight.unwrap().into_data(), true);
+    }
 }

@@ -1,0 +1,175 @@
+//! Factors of a product, rounded to bf16 and laid out as the kernels read them: neighbours along the sum in pairs.
+
+use rayon::prelude::*;
+
+use super::super::matrix::Matrix;
+use crate::host::wide;
+
+/// Rows or columns in a tile, and pairs along the sum.
+pub(super) const SIDE: usize = 16;
+
+/// A row of a tile: 16 pairs of neighbours along the sum, the first of a pair in the low half of its word. Tiles
+/// whose rows do not begin where a line of the cache does are loaded at a sixth of the speed.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub(super) [u32; SIDE]);
+
+/// Tiles below which threads cost more than they bring.
+const WORTH_THREADS: usize = 128;
+
+/// A number that is rounded to bf16.
+pub(crate) trait Number: Copy + Sync {
+    /// Its bits once it is bf16, to the nearest, ties to even.
+    fn to_bf16(self) -> u16;
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    fn to_bf16(self) -> u16 {
+        let bits = self.to_bits();
+        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+        // What is no number must not become infinity.
+        let quiet = bits >> 16 | 0x40;
+        (if self.is_nan() { quiet } else { rounded }) as u16
+    }
+}
+
+impl Number for burn::tensor::bf16 {
+    #[inline(always)]
+    fn to_bf16(self) -> u16 {
+        self.to_bits()
+    }
+}
+
+/// Rows of a factor, zeros behind them up to whole tiles: all tiles of 16 rows, one after the other, then those of the
+/// next 16.
+#[derive(Debug)]
+pub(super) struct Packed {
+    pub(super) lines: Vec<Line>,
+    /// Rows that are not padding.
+    pub(super) rows: usize,
+    /// Terms of the sum that are not padding.
+    pub(super) terms: usize,
+}
+
+/// What stands in a line of a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// 16 pairs of one row: the left factor.
+    Rows,
+    /// The same pair of 16 rows: the right factor, whose rows here are columns of the product.
+    Panels,
+}
+
+impl Packed {
+    pub(super) fn new<T: Number>(factor: Matrix<'_, T>, order: Order) -> Self {
+        let (rows, terms) = (factor.rows(), factor.columns());
+        let tiles = terms.div_ceil(2 * SIDE);
+        // Panels are taken two at a time.
+        let groups = match order {
+            Order::Rows => rows.div_ceil(SIDE),
+            Order::Panels => rows.div_ceil(2 * SIDE) * 2,
+        };
+        let mut lines = vec![Line([0; SIDE]); groups * tiles * SIDE];
+        let group = |(index, lines): (usize, &mut [Line])| {
+            for k in 0..tiles {
+                let first = (index * SIDE, k * 2 * SIDE);
+                let tile = wide(|| tile(factor, first, order));
+                for (line, pairs) in lines[k * SIDE..].iter_mut().zip(tile) {
+                    *line = Line(pairs);
+                }
+            }
+        };
+        let size = (tiles * SIDE).max(1);
+        match groups * tiles < WORTH_THREADS {
+            true => lines.chunks_mut(size).enumerate().for_each(group),
+            false => lines.par_chunks_mut(size).enumerate().for_each(group),
+        }
+        Self { lines, rows, terms }
+    }
+
+    /// Tiles along the sum.
+    pub(super) fn tiles(&self) -> usize {
+        self.terms.div_ceil(2 * SIDE)
+    }
+}
+
+/// 16 rows and 32 terms from `(row, term)` on, zeros where there are none: as `order` says, by rows or by words.
+#[inline(always)]
+fn tile<T: Number>(
+    factor: Matrix<'_, T>,
+    (row, term): (usize, usize),
+    order: Order,
+) -> [[u32; SIDE]; SIDE] {
+    let rows = factor.rows().saturating_sub(row).min(SIDE);
+    let terms = factor.columns().saturating_sub(term).min(2 * SIDE);
+    let mut tile = [[0u32; SIDE]; SIDE];
+    if rows == 0 {
+        return tile;
+    }
+    let by_rows = factor.has_rows_together();
+    if by_rows {
+        for (i, words) in tile[..rows].iter_mut().enumerate() {
+            let line = factor.from(row + i, term);
+            match line.first_chunk::<{ 2 * SIDE }>() {
+                Some(line) if terms == 2 * SIDE => {
+                    for (word, pair) in words.iter_mut().zip(line.as_chunks::<2>().0) {
+                        *word = join(pair[0], pair[1]);
+                    }
+                }
+                _ => {
+                    for (word, pair) in words.iter_mut().zip(line[..terms].chunks(2)) {
+                        *word = match pair {
+                            [low, high] => join(*low, *high),
+                            [low, ..] => u32::from(low.to_bf16()),
+                            [] => 0,
+                        };
+                    }
+                }
+            }
+        }
+    } else {
+        let line = |q: usize| factor.from(row, term + q);
+        let apart = factor.row();
+        for (q, words) in tile[..terms.div_ceil(2)].iter_mut().enumerate() {
+            let low = line(2 * q);
+            let high = (2 * q + 1 < terms).then(|| line(2 * q + 1));
+            match (
+                low.first_chunk::<SIDE>(),
+                high.and_then(|high| high.first_chunk::<SIDE>()),
+            ) {
+                (Some(low), Some(high)) if apart == 1 && rows == SIDE => {
+                    for ((word, low), high) in words.iter_mut().zip(low).zip(high) {
+                        *word = join(*low, *high);
+                    }
+                }
+                _ => {
+                    for (i, word) in words[..rows].iter_mut().enumerate() {
+                        let high = high.map_or(0, |high| high[i * apart].to_bf16());
+                        *word = u32::from(low[i * apart].to_bf16()) | u32::from(high) << 16;
+                    }
+                }
+            }
+        }
+    }
+    match by_rows == (order == Order::Rows) {
+        true => tile,
+        false => transposed(&tile),
+    }
+}
+
+#[inline(always)]
+fn join<T: Number>(low: T, high: T) -> u32 {
+    u32::from(low.to_bf16()) | u32::from(high.to_bf16()) << 16
+}
+
+#[inline(always)]
+fn transposed(tile: &[[u32; SIDE]; SIDE]) -> [[u32; SIDE]; SIDE] {
+    let mut out = [[0; SIDE]; SIDE];
+    for (i, row) in tile.iter().enumerate() {
+        for (j, word) in row.iter().enumerate() {
+            out[j][i] = *word;
+        }
+    }
+    out
+}
