@@ -20,16 +20,11 @@ pub(crate) struct LayerCache {
 
 impl KvCache {
     /// Room for `capacity` tokens in each of `rows` sequences of `decoder`, in the type its
-    /// attention computes in.
+    /// linear layers compute in.
     pub fn new(decoder: &Decoder, rows: usize, capacity: usize) -> Self {
         let (config, device) = (decoder.config(), decoder.device());
         let shape = [rows, config.num_key_value_heads, capacity, config.head_dim];
-        let zeros = || {
-            Some(Tensor::zeros(
-                shape,
-                (&device, decoder.activations().into()),
-            ))
-        };
+        let zeros = || Some(Tensor::zeros(shape, (&device, decoder.compute().into())));
         let layer = |_| LayerCache {
             keys: zeros(),
             values: zeros(),
@@ -93,7 +88,9 @@ fn write(slot: &mut Option<Tensor<4>>, past: usize, new: Tensor<4>) -> Tensor<4>
     let end = past + tokens;
     match slot.take() {
         Some(buffer) => {
-            let buffer = buffer.slice_assign([0..rows, 0..heads, past..end, 0..width], new);
+            let dtype = buffer.dtype();
+            let buffer =
+                buffer.slice_assign([0..rows, 0..heads, past..end, 0..width], new.cast(dtype));
             let filled = buffer.clone().narrow(2, 0, end);
             *slot = Some(buffer);
             filled

@@ -111,11 +111,6 @@ impl Decoder {
         self.compute
     }
 
-    /// What attention computes in.
-    pub(crate) fn activations(&self) -> FloatDType {
-        self.activations
-    }
-
     /// The same decoder, its weights laid out for many products. To be dropped before they change.
     pub(crate) fn packed(&self) -> Self {
         let mut packed = self.clone();

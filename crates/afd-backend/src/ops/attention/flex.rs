@@ -6,7 +6,10 @@ mod decoding;
 
 use std::ops::Range;
 
-use burn::backend::{Flex, flex::FlexTensor};
+use burn::{
+    backend::{Flex, flex::FlexTensor, ops::FloatTensorOps},
+    tensor::{DType, FloatDType, bf16},
+};
 use rayon::prelude::*;
 
 use super::{Attended, Inputs, Kernel, composed, masks::MASKED};
@@ -25,50 +28,17 @@ impl Kernel for Flex {
         let Some(views) = Views::of(inputs) else {
             return composed::forward(inputs);
         };
-        let problem = views.problem();
-        let Problem { b, tq, h, d, .. } = problem;
-        let mut out = vec![0.0; b * tq * h * d];
-        let mut sums = vec![0.0; b * tq * h];
-        // Blocks of queries, all heads of each, lie together in the result.
-        let of_rows = out.chunks_mut(tq * h * d).zip(sums.chunks_mut(tq * h));
-        let blocks: Vec<_> = of_rows
-            .enumerate()
-            .flat_map(|(row, (out, sums))| {
-                let blocks = out
-                    .chunks_mut(BLOCK * h * d)
-                    .zip(sums.chunks_mut(BLOCK * h));
-                blocks
-                    .enumerate()
-                    .map(move |(i, block)| (row, i * BLOCK, block))
-            })
-            .collect();
-        let work =
-            |buffer: &mut Vec<f32>,
-             (row, first, (out, sums)): (_, usize, (&mut [f32], &mut [f32]))| {
-                let queries = first..first + sums.len() / h;
-                for head in 0..h {
-                    problem.attend(
-                        row,
-                        head,
-                        queries.clone(),
-                        buffer,
-                        &mut out[head * d..],
-                        &mut sums[head..],
-                    );
-                }
-            };
-        match problem.is_small() {
-            true => {
-                let mut buffer = Vec::new();
-                blocks
-                    .into_iter()
-                    .for_each(|block| work(&mut buffer, block));
+        let (k, v) = (&views.k, &views.v);
+        match (views.queries(), k.dtype()) {
+            (1, DType::BF16) => decoding::forward(&views.problem::<bf16>(k.storage(), v.storage())),
+            (1, _) => decoding::forward(&views.problem::<f32>(k.storage(), v.storage())),
+            (_, DType::BF16) => Self::forward(&widened(inputs)),
+            _ => {
+                let problem = views.problem(k.storage(), v.storage());
+                over_blocks(&problem, |row, head, queries, scores, out, sums| {
+                    problem.attend(row, head, queries, scores, out, sums);
+                })
             }
-            false => blocks.into_par_iter().for_each_init(Vec::new, work),
-        }
-        Attended {
-            out: tensor(out, [b, tq, h * d]),
-            log_sum_exp: Some(tensor(sums, [b, tq, h])),
         }
     }
 
@@ -80,7 +50,10 @@ impl Kernel for Flex {
         let (Some(views), Some(sums)) = (Views::of(inputs), &attended.log_sum_exp) else {
             return composed::backward(inputs, gradient);
         };
-        let problem = views.problem();
+        if views.k.dtype() == DType::BF16 {
+            return Self::backward(&widened(inputs), attended, gradient);
+        }
+        let problem = views.problem(views.k.storage(), views.v.storage());
         let Problem {
             b,
             tq,
@@ -123,6 +96,60 @@ impl Kernel for Flex {
     }
 }
 
+/// The same with keys and values in f32.
+fn widened(inputs: &Inputs<Flex>) -> Inputs<Flex> {
+    let [k, v] = [&inputs.k, &inputs.v].map(|x| Flex::float_cast(x.clone(), FloatDType::F32));
+    Inputs {
+        k,
+        v,
+        ..inputs.clone()
+    }
+}
+
+/// All results, by an `attend` that computes those of a block of queries of a head as [`Problem::attend`] does.
+fn over_blocks<T: Sync>(
+    problem: &Problem<'_, T>,
+    attend: impl Fn(usize, usize, Range<usize>, &mut Vec<f32>, &mut [f32], &mut [f32]) + Sync,
+) -> Attended<Flex> {
+    let Problem { b, tq, h, d, .. } = *problem;
+    let mut out = vec![0.0; b * tq * h * d];
+    let mut sums = vec![0.0; b * tq * h];
+    // Blocks of queries, all heads of each, lie together in the result.
+    let of_rows = out.chunks_mut(tq * h * d).zip(sums.chunks_mut(tq * h));
+    let blocks: Vec<_> = of_rows
+        .enumerate()
+        .flat_map(|(row, (out, sums))| {
+            let blocks = out
+                .chunks_mut(BLOCK * h * d)
+                .zip(sums.chunks_mut(BLOCK * h));
+            blocks
+                .enumerate()
+                .map(move |(i, block)| (row, i * BLOCK, block))
+        })
+        .collect();
+    let work = |buffer: &mut Vec<f32>,
+                (row, first, (out, sums)): (_, usize, (&mut [f32], &mut [f32]))| {
+        let queries = first..first + sums.len() / h;
+        for head in 0..h {
+            let (out, sums) = (&mut out[head * d..], &mut sums[head..]);
+            attend(row, head, queries.clone(), buffer, out, sums);
+        }
+    };
+    match problem.is_small() {
+        true => {
+            let mut buffer = Vec::new();
+            blocks
+                .into_iter()
+                .for_each(|block| work(&mut buffer, block));
+        }
+        false => blocks.into_par_iter().for_each_init(Vec::new, work),
+    }
+    Attended {
+        out: tensor(out, [b, tq, h * d]),
+        log_sum_exp: Some(tensor(sums, [b, tq, h])),
+    }
+}
+
 /// The inputs with the numbers of a head side by side, copied only where they were not.
 struct Views {
     q: FlexTensor,
@@ -134,9 +161,10 @@ struct Views {
 }
 
 impl Views {
-    /// None for numbers that are not f32.
+    /// None for numbers that are not f32; keys and values may be bf16.
     fn of(inputs: &Inputs<Flex>) -> Option<Self> {
-        if !all_f32(&[&inputs.q, &inputs.k, &inputs.v]) {
+        let of_keys = [inputs.k.dtype(), inputs.v.dtype()];
+        if !all_f32(&[&inputs.q]) || ![[DType::F32; 2], [DType::BF16; 2]].contains(&of_keys) {
             return None;
         }
         let side_by_side = |x: &FlexTensor| match x.layout().strides() {
@@ -160,7 +188,12 @@ impl Views {
         })
     }
 
-    fn problem(&self) -> Problem<'_> {
+    fn queries(&self) -> usize {
+        self.q.layout().shape()[1]
+    }
+
+    /// Of keys and values of type `T`.
+    fn problem<'a, T>(&'a self, k: &'a [T], v: &'a [T]) -> Problem<'a, T> {
         let dims = |x: &FlexTensor| {
             let shape = x.layout().shape();
             [shape[0], shape[1], shape[2], shape[3]]
@@ -169,9 +202,9 @@ impl Views {
         let mask = self.mask.as_ref().map(|mask| (values(mask), dims(mask)[0]));
         let seen = mask.map(|(values, _)| values.chunks(tk.max(1)).map(seen).collect());
         Problem {
-            q: Heads::of(&self.q, [0, 2, 1]),
-            k: Heads::of(&self.k, [0, 1, 2]),
-            v: Heads::of(&self.v, [0, 1, 2]),
+            q: Heads::of(&self.q, self.q.storage(), [0, 2, 1]),
+            k: Heads::of(&self.k, k, [0, 1, 2]),
+            v: Heads::of(&self.v, v, [0, 1, 2]),
             mask,
             seen,
             scale: self.scale,
@@ -196,21 +229,20 @@ fn seen(mask: &[f32]) -> Range<usize> {
 }
 
 /// A tensor by sequences, heads and tokens, in any order.
-#[derive(Clone, Copy)]
-struct Heads<'a> {
-    values: &'a [f32],
+struct Heads<'a, T = f32> {
+    values: &'a [T],
     /// How far apart sequences, heads and tokens are.
     strides: [usize; 3],
     tokens: usize,
     d: usize,
 }
 
-impl<'a> Heads<'a> {
+impl<'a, T> Heads<'a, T> {
     /// `axes` are those of sequences, heads and tokens.
-    fn of(x: &'a FlexTensor, axes: [usize; 3]) -> Self {
+    fn of(x: &FlexTensor, storage: &'a [T], axes: [usize; 3]) -> Self {
         let layout = x.layout();
         Self {
-            values: &x.storage::<f32>()[layout.start_offset()..],
+            values: &storage[layout.start_offset()..],
             strides: axes.map(|axis| layout.strides()[axis].unsigned_abs()),
             tokens: layout.shape()[axes[2]],
             d: layout.shape()[3],
@@ -218,7 +250,7 @@ impl<'a> Heads<'a> {
     }
 
     /// `[T, d]` of one head of one sequence.
-    fn head(&self, row: usize, head: usize) -> Matrix<'a> {
+    fn head(&self, row: usize, head: usize) -> Matrix<'a, T> {
         let [by_row, by_head, by_token] = self.strides;
         let values = &self.values[row * by_row + head * by_head..];
         Matrix::new(values, self.tokens, self.d, by_token)
@@ -226,10 +258,10 @@ impl<'a> Heads<'a> {
 }
 
 /// All that the blocks have in common.
-struct Problem<'a> {
+struct Problem<'a, T = f32> {
     q: Heads<'a>,
-    k: Heads<'a>,
-    v: Heads<'a>,
+    k: Heads<'a, T>,
+    v: Heads<'a, T>,
     /// `[rows, Tq, Tk]`, and how many rows that is: one for each sequence, or one for all.
     mask: Option<(&'a [f32], usize)>,
     /// Which keys each query sees at most; `[rows, Tq]`.
@@ -259,7 +291,7 @@ struct Buffers {
     slopes: Vec<f32>,
 }
 
-impl Problem<'_> {
+impl<T> Problem<'_, T> {
     /// Whether threads would cost more than they bring.
     fn is_small(&self) -> bool {
         self.b * self.h * self.tq * self.tk * self.d < 1 << 18
@@ -288,6 +320,34 @@ impl Problem<'_> {
         first..last
     }
 
+    /// Makes scores weights, but for their sum, which is returned with its logarithm and what was taken off.
+    fn soften(
+        &self,
+        row: usize,
+        query: usize,
+        keys: &Range<usize>,
+        scores: &mut [f32],
+    ) -> (f32, f32) {
+        if let Some(c) = self.softcap {
+            scores.iter_mut().for_each(|s| *s = c * (*s / c).tanh());
+        }
+        let mask = self.line(row, query).map(|(_, line)| &line[keys.clone()]);
+        let (top, total) = wide(|| {
+            if let Some(mask) = mask {
+                scores.iter_mut().zip(mask).for_each(|(s, bias)| *s += bias);
+            }
+            let top = max(scores);
+            (top, map_sum(scores, |s| exp(s - top)))
+        });
+        (total, top + total.ln())
+    }
+
+    fn kv_head(&self, head: usize) -> usize {
+        head / (self.h / self.kv)
+    }
+}
+
+impl Problem<'_> {
     /// Scores of a block of queries of a head against some keys, scaled, not capped nor masked.
     fn scores(
         &self,
@@ -301,14 +361,7 @@ impl Problem<'_> {
         scores.resize(queries.len() * n, 0.0);
         let q = self.q.head(row, head).narrow(queries.start, queries.len());
         let k = self.k.head(row, self.kv_head(head)).narrow(keys.start, n);
-        match queries.len() {
-            1 => wide(|| decoding::scores(&q.from(0, 0)[..self.d], k, self.scale, scores)),
-            _ => multiply(scores, n, false, self.scale, q, k.t(), false),
-        }
-    }
-
-    fn kv_head(&self, head: usize) -> usize {
-        head / (self.h / self.kv)
+        multiply(scores, n, false, self.scale, q, k.t(), false);
     }
 
     /// The results of a block of queries of a head: row `i` of `out` begins at `i·H·d`, the logarithm
@@ -328,24 +381,9 @@ impl Problem<'_> {
         let mut totals = [0.0; BLOCK];
         for (i, query) in queries.clone().enumerate() {
             let scores = &mut scores[i * n..(i + 1) * n];
-            if let Some(c) = self.softcap {
-                scores.iter_mut().for_each(|s| *s = c * (*s / c).tanh());
-            }
-            let mask = self.line(row, query).map(|(_, line)| &line[keys.clone()]);
-            let (top, total) = wide(|| {
-                if let Some(mask) = mask {
-                    scores.iter_mut().zip(mask).for_each(|(s, bias)| *s += bias);
-                }
-                let top = max(scores);
-                (top, map_sum(scores, |s| exp(s - top)))
-            });
-            totals[i] = total;
-            sums[i * self.h] = top + total.ln();
+            (totals[i], sums[i * self.h]) = self.soften(row, query, &keys, scores);
         }
         let v = self.v.head(row, self.kv_head(head)).narrow(keys.start, n);
-        if queries.len() == 1 {
-            return wide(|| decoding::mean(scores, v, totals[0], &mut out[..d]));
-        }
         let weights = Matrix::new(scores, queries.len(), n, n);
         multiply(out, apart, false, 1.0, weights, v, false);
         for (i, total) in totals[..queries.len()].iter().enumerate() {

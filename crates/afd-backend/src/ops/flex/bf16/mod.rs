@@ -7,6 +7,7 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod pack;
+mod spare;
 mod target;
 #[cfg(test)]
 mod tests;

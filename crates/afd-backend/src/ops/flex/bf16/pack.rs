@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::super::matrix::Matrix;
+use super::{super::matrix::Matrix, spare};
 use crate::host::wide;
 
 /// Rows or columns in a tile, and pairs along the sum.
@@ -52,6 +52,12 @@ pub(super) struct Packed {
     pub(super) terms: usize,
 }
 
+impl Drop for Packed {
+    fn drop(&mut self) {
+        spare::give(std::mem::take(&mut self.lines));
+    }
+}
+
 /// What stands in a line of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
@@ -70,7 +76,7 @@ impl Packed {
             Order::Rows => rows.div_ceil(SIDE),
             Order::Panels => rows.div_ceil(2 * SIDE) * 2,
         };
-        let mut lines = vec![Line([0; SIDE]); groups * tiles * SIDE];
+        let mut lines = spare::take(groups * tiles * SIDE);
         let group = |(index, lines): (usize, &mut [Line])| {
             for k in 0..tiles {
                 let first = (index * SIDE, k * 2 * SIDE);
@@ -88,7 +94,7 @@ impl Packed {
         Self { lines, rows, terms }
     }
 
-    /// Tiles along the sum.
+    /// Tiles along the sum, in each of them 32 terms.
     pub(super) fn tiles(&self) -> usize {
         self.terms.div_ceil(2 * SIDE)
     }
@@ -154,7 +160,7 @@ fn tile<T: Number>(
     }
     match by_rows == (order == Order::Rows) {
         true => tile,
-        false => transposed(&tile),
+        false => transposed(tile),
     }
 }
 
@@ -163,13 +169,22 @@ fn join<T: Number>(low: T, high: T) -> u32 {
     u32::from(low.to_bf16()) | u32::from(high.to_bf16()) << 16
 }
 
+/// Weaving each row with the one eight further turns the eight bits of a word's place, row and column, by one: four
+/// times, and they have changed places.
 #[inline(always)]
-fn transposed(tile: &[[u32; SIDE]; SIDE]) -> [[u32; SIDE]; SIDE] {
-    let mut out = [[0; SIDE]; SIDE];
-    for (i, row) in tile.iter().enumerate() {
-        for (j, word) in row.iter().enumerate() {
-            out[j][i] = *word;
+fn transposed(mut tile: [[u32; SIDE]; SIDE]) -> [[u32; SIDE]; SIDE] {
+    for _ in 0..4 {
+        let mut woven = [[0; SIDE]; SIDE];
+        for (i, pair) in woven.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            let (a, b) = (&tile[i], &tile[i + SIDE / 2]);
+            for (half, row) in pair.iter_mut().enumerate() {
+                for (j, words) in row.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                    let at = half * SIDE / 2 + j;
+                    *words = [a[at], b[at]];
+                }
+            }
         }
+        tile = woven;
     }
-    out
+    tile
 }

@@ -1,0 +1,41 @@
+//! Room for packed factors that is used again: memory fresh from the system is slow to write the first time.
+
+use std::cell::RefCell;
+
+use super::pack::{Line, SIDE};
+
+/// Pieces that a thread keeps.
+const PIECES: usize = 4;
+
+/// Lines in the largest piece that is kept: 16 MiB.
+const LARGEST: usize = (16 << 20) / size_of::<Line>();
+
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// So many lines, with anything in them.
+pub(super) fn take(count: usize) -> Vec<Line> {
+    let mut lines = SPARE.with_borrow_mut(|spare| {
+        let fits = spare.iter().position(|lines| lines.capacity() >= count);
+        fits.map(|at| spare.swap_remove(at)).unwrap_or_default()
+    });
+    lines.resize(count, Line([0; SIDE]));
+    lines
+}
+
+/// Keeps them for later, if there is not enough already.
+pub(super) fn give(lines: Vec<Line>) {
+    if lines.capacity() > LARGEST {
+        return;
+    }
+    // A thread that ends has no use for it.
+    let _ = SPARE.try_with(|spare| {
+        let mut spare = spare.borrow_mut();
+        if spare.len() == PIECES {
+            let smallest = (0..PIECES).min_by_key(|at| spare[*at].capacity());
+            spare.swap_remove(smallest.unwrap_or(0));
+        }
+        spare.push(lines);
+    });
+}
