@@ -13,7 +13,7 @@ use burn::{
 };
 
 use crate::{
-    Decoder, DecoderConfig, Error, Head, Padded, Pretrained, Sequence, Side,
+    Decoder, DecoderConfig, Error, Head, Pretrained, Sequence, Side,
     checkpoint::Checkpoint,
     hidden::{on_host, on_host_in},
     layers::Linear,
@@ -106,8 +106,13 @@ impl CausalLm {
     pub(crate) fn head_for_reading(&self) -> OutputHead {
         match PackedWeight::new(self.head(), self.model.compute()) {
             Some(packed) => OutputHead::Packed(packed),
-            None => OutputHead::Plain(self.head().cast(self.model.compute())),
+            None => OutputHead::Plain(self.computing_head()),
         }
+    }
+
+    /// The head in the compute type. Where the weights are held in another it is cast at every call.
+    fn computing_head(&self) -> Tensor<2> {
+        self.head().cast(self.model.compute())
     }
 
     /// Log-probabilities in nats of every answer token of every sequence, one after the
@@ -118,10 +123,10 @@ impl CausalLm {
     /// # Panics
     /// When no sequence has a target, or one is longer than the model's context.
     pub fn log_probs(&self, sequences: &[Sequence<'_>], side: Side) -> Tensor<1> {
-        let (hidden, targets) = self.before_targets(sequences, side);
-        let head = self.head().cast(self.model.compute());
-        let softcap = self.config().final_logit_softcapping;
-        token_log_probs(hidden, head, targets, softcap)
+        let hidden = self
+            .model
+            .hidden_at(sequences, side, |row| row.predictors());
+        self.log_probs_after(hidden, sequences)
     }
 
     /// `Σ weights · log-probabilities` in nats, `[1]`, with a weight for each of what
@@ -136,50 +141,36 @@ impl CausalLm {
         weights: &[f32],
         side: Side,
     ) -> Tensor<1> {
-        let (hidden, targets) = self.before_targets(sequences, side);
-        let head = self.head().cast(self.model.compute());
+        let hidden = self
+            .model
+            .hidden_at(sequences, side, |row| row.predictors());
         let weights = Tensor::from_data(weights, &self.model.device().inner());
         let softcap = self.config().final_logit_softcapping;
-        weighted_log_probs(hidden, head, targets, weights, softcap)
+        let targets = self.targets(sequences);
+        weighted_log_probs(hidden, self.computing_head(), targets, weights, softcap)
     }
 
-    /// The hidden state before each target of each sequence, `[Σ targets, D]`, and the targets.
-    fn before_targets(
-        &self,
-        sequences: &[Sequence<'_>],
-        side: Side,
-    ) -> (Tensor<2>, Tensor<1, Int>) {
-        let device = self.model.device().inner();
-        let rows: Vec<&[u32]> = sequences.iter().map(|s| s.ids).collect();
-        let padded = Padded::new(&rows, side, &device);
-        let [batch, length] = padded.ids.dims();
-        let hidden = match side {
-            Side::Right => self.model.forward(padded.ids),
-            Side::Left => {
-                let (ids, positions) = (padded.ids, padded.positions);
-                self.model.forward_masked(ids, positions, &padded.present)
-            }
-        };
-        let predictors = sequences
-            .iter()
-            .zip(&padded.starts)
-            .flat_map(|(s, start)| (s.first_target()..s.ids.len()).map(move |t| start + t - 1));
-        let predictors = index_tensor(predictors, &device);
+    /// Log-probabilities of the targets of `sequences` after the `hidden` states that predict them,
+    /// `[Σ targets, D]`.
+    fn log_probs_after(&self, hidden: Tensor<2>, sequences: &[Sequence<'_>]) -> Tensor<1> {
+        let softcap = self.config().final_logit_softcapping;
+        let targets = self.targets(sequences);
+        token_log_probs(hidden, self.computing_head(), targets, softcap)
+    }
+
+    /// The targets of all sequences, one after the other.
+    fn targets(&self, sequences: &[Sequence<'_>]) -> Tensor<1, Int> {
         let targets = sequences
             .iter()
             .flat_map(|s| &s.ids[s.first_target()..])
             .map(|id| *id as usize);
-        let targets = index_tensor(targets, &device);
-        let width = self.config().hidden_size;
-        let hidden = hidden
-            .reshape([batch * length, width])
-            .select(0, predictors);
-        (hidden, targets)
+        index_tensor(targets, &self.model.device().inner())
     }
 
     /// [`Self::log_probs`] on the host, split by sequence, without gradients.
     ///
-    /// Sequences are run `batch` at a time, longest together, so little is spent on padding.
+    /// At most `batch` sequences are run at a time. A prompt of several is read once where that
+    /// pays; the others are run by length, so little is spent on padding.
     ///
     /// # Errors
     /// [`Error::ContextLength`], [`Error::TokenId`] on sequences this model cannot read,
@@ -189,13 +180,12 @@ impl CausalLm {
         sequences: &[Sequence<'_>],
         batch: usize,
     ) -> Result<Vec<Vec<f32>>, Error> {
-        let log_probs = |model: &Self, rows: &[Sequence<'_>]| model.log_probs(rows, Side::Right);
         on_host(
             (self, &self.model),
             sequences,
             batch,
-            |row| row.targets(),
-            log_probs,
+            |row| row.predictors(),
+            Self::log_probs_after,
         )
     }
 
@@ -210,13 +200,12 @@ impl CausalLm {
         sequences: &[Sequence<'_>],
         batches: &[Vec<usize>],
     ) -> Result<Vec<Vec<f32>>, Error> {
-        let log_probs = |model: &Self, rows: &[Sequence<'_>]| model.log_probs(rows, Side::Right);
         on_host_in(
             (self, &self.model),
             sequences,
             batches,
-            |row| row.targets(),
-            log_probs,
+            |row| row.predictors(),
+            Self::log_probs_after,
         )
     }
 

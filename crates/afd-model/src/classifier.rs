@@ -6,7 +6,7 @@ use afd_backend::Placement;
 use burn::{Tensor, module::Module};
 
 use crate::{
-    Decoder, DecoderConfig, Error, Head, Pretrained, Sequence,
+    Decoder, DecoderConfig, Error, Head, Pretrained, Sequence, Side,
     checkpoint::Checkpoint,
     hidden::on_host,
     layers::Linear,
@@ -91,12 +91,7 @@ impl SequenceClassifier {
     /// # Panics
     /// When the sequence is empty.
     pub fn last(&self, sequence: &Sequence<'_>) -> usize {
-        assert!(!sequence.ids.is_empty(), "an empty sequence has no score");
-        match self.model.config().pad_token_id {
-            None => sequence.ids.len() - 1,
-            // The first position where there is nothing but padding.
-            Some(pad) => sequence.ids.iter().rposition(|&id| id != pad).unwrap_or(0),
-        }
+        last_but_for(self.model.config().pad_token_id, sequence)
     }
 
     /// One logit per answer token, `[Σ answer tokens]`, row after row: each read at that token,
@@ -106,9 +101,7 @@ impl SequenceClassifier {
     /// # Panics
     /// When a sequence is longer than the model's context.
     pub fn token_scores(&self, sequences: &[Sequence<'_>]) -> Tensor<1> {
-        self.read(sequences, |sequence| {
-            sequence.prompt_len..sequence.ids.len()
-        })
+        self.read(sequences, answer)
     }
 
     /// One number per answer token, `[Σ answer tokens]`, row after row: each read at the token before
@@ -117,10 +110,7 @@ impl SequenceClassifier {
     /// # Panics
     /// When a sequence is longer than the model's context.
     pub fn state_values(&self, sequences: &[Sequence<'_>]) -> Tensor<1> {
-        self.read(sequences, |sequence| {
-            let first = sequence.first_target();
-            first - 1..sequence.ids.len() - 1
-        })
+        self.read(sequences, |sequence| sequence.predictors())
     }
 
     /// The score head at some positions of each sequence.
@@ -129,11 +119,27 @@ impl SequenceClassifier {
         sequences: &[Sequence<'_>],
         positions: impl Fn(&Sequence<'_>) -> Range<usize>,
     ) -> Tensor<1> {
-        let hidden = self.model.hidden_at(sequences, positions);
+        let hidden = self.model.hidden_at(sequences, Side::Right, positions);
+        self.scores_of(hidden)
+    }
+
+    /// The score head on hidden states `[N, D]`, `[N]`.
+    fn scores_of(&self, hidden: Tensor<2>) -> Tensor<1> {
         let count = hidden.dims()[0];
         self.score
             .forward(hidden.unsqueeze_dim::<3>(1))
             .reshape([count])
+    }
+
+    /// The same on the host.
+    fn read_all(
+        &self,
+        sequences: &[Sequence<'_>],
+        batch: usize,
+        positions: impl Fn(&Sequence<'_>) -> Range<usize> + Sync,
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let scores = |model: &Self, hidden: Tensor<2>, _: &[Sequence<'_>]| model.scores_of(hidden);
+        on_host((self, &self.model), sequences, batch, positions, scores)
     }
 
     /// The same model, whose scores are divided by `temperature`.
@@ -147,13 +153,18 @@ impl SequenceClassifier {
         self
     }
 
-    /// [`Self::scores`] on the host, `batch` sequences at a time, without gradients.
+    /// [`Self::scores`] on the host, without gradients. At most `batch` sequences are run at a time; a
+    /// prompt of several is read once where that pays.
     ///
     /// # Errors
     /// [`Error::ContextLength`], [`Error::TokenId`] on sequences this model cannot read,
     /// [`Error::NonFinite`] when the model answers NaN.
     pub fn score_all(&self, sequences: &[Sequence<'_>], batch: usize) -> Result<Vec<f32>, Error> {
-        let scores = on_host((self, &self.model), sequences, batch, |_| 1, Self::scores)?;
+        let pad = self.model.config().pad_token_id;
+        let scores = self.read_all(sequences, batch, |sequence| {
+            let last = last_but_for(pad, sequence);
+            last..last + 1
+        })?;
         Ok(scores.into_iter().flatten().collect())
     }
 
@@ -166,14 +177,7 @@ impl SequenceClassifier {
         sequences: &[Sequence<'_>],
         batch: usize,
     ) -> Result<Vec<Vec<f32>>, Error> {
-        let tokens = |row: &Sequence<'_>| row.answer_len();
-        on_host(
-            (self, &self.model),
-            sequences,
-            batch,
-            tokens,
-            Self::token_scores,
-        )
+        self.read_all(sequences, batch, answer)
     }
 
     /// [`Self::state_values`] on the host, those of each sequence.
@@ -185,15 +189,23 @@ impl SequenceClassifier {
         sequences: &[Sequence<'_>],
         batch: usize,
     ) -> Result<Vec<Vec<f32>>, Error> {
-        let tokens = |row: &Sequence<'_>| row.targets();
-        on_host(
-            (self, &self.model),
-            sequences,
-            batch,
-            tokens,
-            Self::state_values,
-        )
+        self.read_all(sequences, batch, |sequence| sequence.predictors())
     }
+}
+
+/// The position of the last token that is not `pad`.
+fn last_but_for(pad: Option<u32>, sequence: &Sequence<'_>) -> usize {
+    assert!(!sequence.ids.is_empty(), "an empty sequence has no score");
+    match pad {
+        None => sequence.ids.len() - 1,
+        // The first position where there is nothing but padding.
+        Some(pad) => sequence.ids.iter().rposition(|&id| id != pad).unwrap_or(0),
+    }
+}
+
+/// The positions of the answer's tokens.
+fn answer(sequence: &Sequence<'_>) -> Range<usize> {
+    sequence.prompt_len..sequence.ids.len()
 }
 
 /// What is missing, and not merely that the file is another than expected.

@@ -214,6 +214,13 @@ impl DecoderConfig {
         scaled.unwrap_or(self.max_position_embeddings)
     }
 
+    /// The length up to which the numbers of a text's beginning do not depend on how long the text is,
+    /// or the longest beside it; `None` where they never do.
+    pub(crate) fn fixed_until(&self) -> Option<usize> {
+        let ropes = self.rope.iter().chain(&self.local_rope);
+        ropes.filter_map(Rope::fixed_until).min()
+    }
+
     /// The window of layer `index`.
     pub(crate) fn window(&self, index: usize) -> Option<usize> {
         let slides = self.sliding_layers.get(index).copied().unwrap_or(false);

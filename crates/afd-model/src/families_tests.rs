@@ -33,13 +33,19 @@ enum Case {
     Score(Classifier),
 }
 
-fn dir(name: &str) -> PathBuf {
+pub(crate) fn dir(name: &str) -> PathBuf {
     testdata().join("families").join(name)
 }
 
 fn expected() -> Expected {
     let text = fs::read_to_string(testdata().join("families/expected.json")).unwrap();
     serde_json::from_str(&text).unwrap()
+}
+
+/// The cases, by the head they have.
+pub(crate) fn names(head: Head) -> Vec<String> {
+    let has = |name: &String| DecoderConfig::load(&dir(name)).unwrap().1 == head;
+    expected().cases.into_keys().filter(has).collect()
 }
 
 /// The likeliest continuation of the first eight tokens of the first text long enough.
@@ -62,15 +68,6 @@ fn greedy(model: &CausalLm, prompt: &[u32], length: usize) -> Vec<u32> {
     answer.ids
 }
 
-/// Frequencies that change with the length of a text make it another text in a longer batch, and
-/// to a cache that was filled before.
-fn reads_alike(config: &DecoderConfig) -> bool {
-    config
-        .rope
-        .as_ref()
-        .is_none_or(|rope| rope.fixed_until().is_none())
-}
-
 #[test]
 fn every_family_computes_what_transformers_does() {
     let expected = expected();
@@ -84,7 +81,8 @@ fn every_family_computes_what_transformers_does() {
                 greedy: continuation,
             } => {
                 let model = CausalLm::load(&dir(name), &placement).unwrap();
-                let alike = reads_alike(model.config());
+                // Others read another text in a longer batch, and from a cache filled before.
+                let alike = model.config().fixed_until().is_none();
                 check_logits(name, &model, &sequences, reference, alike);
                 let prompt = &sequences[1].ids[..8];
                 let ours = greedy(&model, prompt, continuation.len());

@@ -5,22 +5,27 @@ use std::ops::Range;
 use afd_backend::{device::workers, workers::for_each};
 use burn::Tensor;
 
-use crate::{Decoder, Error, Padded, Sequence, Side, sequences::index_tensor};
+use crate::{
+    Decoder, Error, Padded, Sequence, Side,
+    sequences::index_tensor,
+    shared_prefix::{Chunk, plan},
+};
 
 impl Decoder {
     /// The hidden states, after the last norm, at some positions of each sequence, row after row:
-    /// `[Σ positions, D]` in f32.
+    /// `[Σ positions, D]` in f32. They do not depend on the `side` that is padded.
     ///
     /// # Panics
     /// When a sequence is longer than the model's context, or a position lies outside it.
     pub(crate) fn hidden_at(
         &self,
         sequences: &[Sequence<'_>],
+        side: Side,
         positions: impl Fn(&Sequence<'_>) -> Range<usize>,
     ) -> Tensor<2> {
         let device = self.device().inner();
         let rows: Vec<&[u32]> = sequences.iter().map(|s| s.ids).collect();
-        let padded = Padded::new(&rows, Side::Right, &device);
+        let padded = Padded::new(&rows, side, &device);
         let [batch, length] = padded.ids.dims();
         let read: Vec<usize> = sequences
             .iter()
@@ -28,7 +33,11 @@ impl Decoder {
             .flat_map(|(sequence, start)| positions(sequence).map(move |at| start + at))
             .collect();
         let width = self.config().hidden_size;
-        self.forward(padded.ids)
+        let hidden = match side {
+            Side::Right => self.forward(padded.ids),
+            Side::Left => self.forward_masked(padded.ids, padded.positions, &padded.present),
+        };
+        hidden
             .reshape([batch * length, width])
             .select(0, index_tensor(read.into_iter(), &device))
     }
@@ -44,14 +53,14 @@ impl Decoder {
         sequences: &[Sequence<'_>],
         batch: usize,
     ) -> Result<Vec<Vec<f32>>, Error> {
-        let width = self.config().hidden_size;
-        let embed = |model: &Self, rows: &[Sequence<'_>]| model.hidden_at(rows, last).flatten(0, 1);
-        on_host((self, self), sequences, batch, |_| width, embed)
+        let embeddings = |_: &(), hidden: Tensor<2>, _: &[Sequence<'_>]| hidden.flatten(0, 1);
+        on_host((&(), self), sequences, batch, last, embeddings)
     }
 }
 
-/// What a model on a decoder makes of sequences, on the host: `values`, of which a sequence has
-/// `count`. `batch` sequences are run at a time, longest together, so little is spent on padding.
+/// What a model on a decoder makes of sequences, on the host: `values` of the hidden states at their
+/// `positions`, as many of each state. At most `batch` sequences are run at a time: those with one
+/// prompt share it where that pays, the others by length, so little is spent on padding.
 ///
 /// # Errors
 /// [`Error::ContextLength`], [`Error::TokenId`] on sequences the decoder cannot read,
@@ -60,50 +69,70 @@ pub(crate) fn on_host<M: Clone + Send>(
     models: (&M, &Decoder),
     sequences: &[Sequence<'_>],
     batch: usize,
-    count: impl Fn(&Sequence<'_>) -> usize + Sync,
-    values: impl Fn(&M, &[Sequence<'_>]) -> Tensor<1> + Sync,
+    positions: impl Fn(&Sequence<'_>) -> Range<usize> + Sync,
+    values: impl Fn(&M, Tensor<2>, &[Sequence<'_>]) -> Tensor<1> + Sync,
 ) -> Result<Vec<Vec<f32>>, Error> {
-    let chunks = chunks_by_length(sequences, batch);
-    on_host_in(models, sequences, &chunks, count, values)
+    let config = models.1.config();
+    config.check_sequences(sequences)?;
+    let end = |row: &Sequence<'_>| match positions(row) {
+        read if read.is_empty() => 0,
+        read => read.end,
+    };
+    let ends: Vec<usize> = sequences.iter().map(end).collect();
+    let chunks = plan(sequences, &ends, batch, config.fixed_until());
+    run(models, sequences, &chunks, positions, values)
 }
 
 /// [`on_host`], for a caller who says which sequences are run together: `chunks` holds indices of
-/// `sequences`. Those in none have no values.
+/// `sequences`, which are run whole. Those in none have no values.
 ///
 /// # Errors
 /// Those of [`on_host`].
 pub(crate) fn on_host_in<M: Clone + Send>(
-    (model, decoder): (&M, &Decoder),
+    models: (&M, &Decoder),
     sequences: &[Sequence<'_>],
     chunks: &[Vec<usize>],
-    count: impl Fn(&Sequence<'_>) -> usize + Sync,
-    values: impl Fn(&M, &[Sequence<'_>]) -> Tensor<1> + Sync,
+    positions: impl Fn(&Sequence<'_>) -> Range<usize> + Sync,
+    values: impl Fn(&M, Tensor<2>, &[Sequence<'_>]) -> Tensor<1> + Sync,
 ) -> Result<Vec<Vec<f32>>, Error> {
-    decoder.config().check_sequences(sequences)?;
+    models.1.config().check_sequences(sequences)?;
+    let chunks: Vec<Chunk> = chunks.iter().cloned().map(Chunk::whole).collect();
+    run(models, sequences, &chunks, positions, values)
+}
+
+/// [`on_host`] by chunks.
+fn run<M: Clone + Send>(
+    (model, decoder): (&M, &Decoder),
+    sequences: &[Sequence<'_>],
+    chunks: &[Chunk],
+    positions: impl Fn(&Sequence<'_>) -> Range<usize> + Sync,
+    values: impl Fn(&M, Tensor<2>, &[Sequence<'_>]) -> Tensor<1> + Sync,
+) -> Result<Vec<Vec<f32>>, Error> {
     let mut out = vec![Vec::new(); sequences.len()];
-    let states = vec![model.clone(); workers(&decoder.device())];
-    let work = |model: &M, index: usize| {
-        let rows: Vec<Sequence<'_>> = chunks[index].iter().map(|&i| sequences[i]).collect();
-        match rows.iter().all(|row| count(row) == 0) {
-            true => Ok(Vec::new()),
-            false => to_host(values(model, &rows)),
+    let states = vec![(model.clone(), decoder.packed()); workers(&decoder.device())];
+    let work = |(model, decoder): &(M, Decoder), index: usize| {
+        let chunk = &chunks[index];
+        let rows: Vec<Sequence<'_>> = chunk.rows().map(|i| sequences[i]).collect();
+        if rows.iter().all(|row| positions(row).is_empty()) {
+            return Ok((0, Vec::new()));
         }
+        let hidden = match chunk.prefix {
+            0 => decoder.hidden_at(&rows, Side::Right, &positions),
+            _ => decoder.hidden_sharing(sequences, chunk, &positions),
+        };
+        let count = hidden.dims()[0];
+        let values = to_host(values(model, hidden, &rows))?;
+        Ok((values.len() / count, values))
     };
-    for_each(states, chunks.len(), work, |index, values: Vec<f32>| {
+    for_each(states, chunks.len(), work, |index, (each, values)| {
         let mut values = values.into_iter();
-        for &i in &chunks[index] {
-            out[i] = values.by_ref().take(count(&sequences[i])).collect();
+        for i in chunks[index].rows() {
+            let count = each * positions(&sequences[i]).len();
+            out[i] = values.by_ref().take(count).collect();
         }
         Ok(())
     })?;
     Ok(out)
-}
-
-/// Indices of `sequences`, `batch` at a time, sequences of similar length together.
-fn chunks_by_length(sequences: &[Sequence<'_>], batch: usize) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..sequences.len()).collect();
-    order.sort_by_key(|&i| sequences[i].ids.len());
-    order.chunks(batch.max(1)).map(<[usize]>::to_vec).collect()
 }
 
 /// A tensor's values on the host; NaN and infinity are refused.

@@ -66,6 +66,9 @@ mod save;
 mod scorer;
 mod selection;
 mod sequences;
+mod shared_prefix;
+#[cfg(test)]
+mod shared_prefix_tests;
 #[cfg(test)]
 mod tests;
 mod tilt;

@@ -1,5 +1,7 @@
 //! Ragged rows of token ids on the host, and their padded form on a device.
 
+use std::ops::Range;
+
 use burn::{
     Tensor,
     tensor::{Device, Int, TensorData},
@@ -30,6 +32,12 @@ impl Sequence<'_> {
     /// The position of the first token that gets a log-probability.
     pub fn first_target(&self) -> usize {
         self.prompt_len.max(1).min(self.ids.len())
+    }
+
+    /// The positions whose next token gets a log-probability.
+    pub(crate) fn predictors(&self) -> Range<usize> {
+        let first = self.first_target().saturating_sub(1);
+        first..first + self.targets()
     }
 }
 
