@@ -1,13 +1,10 @@
 //! The small modules a decoder is made of.
 
-use afd_backend::ops::{PackedWeight, activation_dtype, layer_norm, matmul, rms_norm};
+use afd_backend::ops::{Gelu, PackedWeight, activation_dtype, gelu, layer_norm, matmul, rms_norm};
 use burn::{
     Tensor,
     module::{LoraAdapter, Module, Param, Reparameterization},
-    tensor::{
-        FloatDType, Int,
-        activation::{gelu, gelu_approximate, silu},
-    },
+    tensor::{FloatDType, Int, activation::silu},
 };
 
 use crate::{
@@ -202,8 +199,8 @@ impl Activation {
     pub(crate) fn of(self, x: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Silu => silu(x),
-            Self::Gelu => gelu(x),
-            Self::GeluTanh => gelu_approximate(x),
+            Self::Gelu => gelu(x, Gelu::Exact),
+            Self::GeluTanh => gelu(x, Gelu::Tanh),
         }
     }
 }

@@ -141,12 +141,15 @@ impl Softmax<'_> {
 /// [`Error::NonFinite`] where the logits are no distribution.
 pub(crate) fn softmax(logits: &[f32]) -> Result<Softmax<'_>, Error> {
     let mut weights = logits.to_vec();
-    let (max, sums) = wide(|| {
-        let max = max(&weights);
-        let blocks = weights.chunks_mut(BLOCK);
-        let sum = |block: &mut [f32]| f64::from(map_sum(block, |logit| exp(logit - max)));
-        (max, blocks.map(sum).collect::<Vec<f64>>())
-    });
+    let (max, sums) = wide(
+        #[inline(always)]
+        || {
+            let max = max(&weights);
+            let blocks = weights.chunks_mut(BLOCK);
+            let sum = |block: &mut [f32]| f64::from(map_sum(block, |logit| exp(logit - max)));
+            (max, blocks.map(sum).collect::<Vec<f64>>())
+        },
+    );
     let total: f64 = sums.iter().sum();
     // A NaN among them is one of the total.
     if !max.is_finite() || !total.is_finite() {

@@ -1,5 +1,6 @@
 //! The norm of all gradients together, and clipping to it.
 
+use afd_backend::ops::sum_of_squares;
 use burn::optim::GradientsParams;
 use burn::{
     Tensor,
@@ -42,7 +43,7 @@ struct Squares<'a> {
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const R: usize>(&mut self, param: &Param<Tensor<R>>) {
         if let Some(grad) = self.grads.get::<R>(param.id) {
-            self.sums.push(grad.square().sum());
+            self.sums.push(sum_of_squares(grad));
         }
     }
 }

@@ -221,7 +221,10 @@ impl AdamW {
         let parts = weights.par_chunks_mut(PART).zip(first).zip(second);
         parts.zip(gradients.par_chunks(PART)).for_each(
             |(((weights, first), second), gradients)| {
-                crate::host::wide(|| self.part(constants, weights, [first, second], gradients));
+                crate::host::wide(
+                    #[inline(always)]
+                    || self.part(constants, weights, [first, second], gradients),
+                );
             },
         );
     }

@@ -13,21 +13,25 @@ mod adamw;
 mod attention;
 #[cfg(feature = "flex")]
 mod flex;
+mod gelu;
 mod log_probs;
 mod matmul;
 mod norm;
 mod rotary;
 mod softcap;
+mod squares;
 mod swiglu;
 mod tape;
 
 pub use adamw::{AdamW, Moving};
 pub use attention::{Mask, ScoreOptions, attention, causal_mask, padding_mask};
+pub use gelu::{Gelu, gelu};
 pub use log_probs::{token_log_probs, weighted_log_probs};
 pub use matmul::{PackedWeight, activation_dtype, matmul};
 pub use norm::{layer_norm, rms_norm};
 pub use rotary::{RotaryTable, frequencies, rotate};
 pub use softcap::cap;
+pub use squares::sum_of_squares;
 pub use swiglu::swiglu;
 
 use burn::{

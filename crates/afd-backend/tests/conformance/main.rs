@@ -7,6 +7,7 @@
 
 mod adamw;
 mod attention;
+mod gelu;
 mod log_probs;
 mod masks;
 mod matmul;
@@ -14,4 +15,5 @@ mod norm;
 mod recompute;
 mod reference;
 mod rotary;
+mod squares;
 mod swiglu;

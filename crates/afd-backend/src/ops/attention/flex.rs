@@ -332,13 +332,16 @@ impl<T> Problem<'_, T> {
             scores.iter_mut().for_each(|s| *s = c * (*s / c).tanh());
         }
         let mask = self.line(row, query).map(|(_, line)| &line[keys.clone()]);
-        let (top, total) = wide(|| {
-            if let Some(mask) = mask {
-                scores.iter_mut().zip(mask).for_each(|(s, bias)| *s += bias);
-            }
-            let top = max(scores);
-            (top, map_sum(scores, |s| exp(s - top)))
-        });
+        let (top, total) = wide(
+            #[inline(always)]
+            || {
+                if let Some(mask) = mask {
+                    scores.iter_mut().zip(mask).for_each(|(s, bias)| *s += bias);
+                }
+                let top = max(scores);
+                (top, map_sum(scores, |s| exp(s - top)))
+            },
+        );
         (total, top + total.ln())
     }
 
@@ -423,12 +426,18 @@ impl Problem<'_> {
             match self.line(row, query) {
                 Some((_, line)) => {
                     let mask = &line[keys.clone()];
-                    wide(|| {
-                        let both = weights.iter_mut().zip(mask);
-                        both.for_each(|(w, bias)| *w = exp(*w + bias - sum));
-                    });
+                    wide(
+                        #[inline(always)]
+                        || {
+                            let both = weights.iter_mut().zip(mask);
+                            both.for_each(|(w, bias)| *w = exp(*w + bias - sum));
+                        },
+                    );
                 }
-                None => wide(|| weights.iter_mut().for_each(|w| *w = exp(*w - sum))),
+                None => wide(
+                    #[inline(always)]
+                    || weights.iter_mut().for_each(|w| *w = exp(*w - sum)),
+                ),
             }
         }
         let at = (row * self.tq + queries.start) * apart + head * d;
@@ -449,12 +458,15 @@ impl Problem<'_> {
             );
             let weights = &weights[i * n..(i + 1) * n];
             let of_weights = &mut of_weights[i * n..(i + 1) * n];
-            wide(|| {
-                // Σ_j w_j ∂w_j, from the other end: the result is Σ_j w_j v_j.
-                let mean = sum_pairs(&out[..d], &gradient[..d], |o, g| o * g);
-                let both = of_weights.iter_mut().zip(weights);
-                both.for_each(|(g, w)| *g = w * (*g - mean));
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    // Σ_j w_j ∂w_j, from the other end: the result is Σ_j w_j v_j.
+                    let mean = sum_pairs(&out[..d], &gradient[..d], |o, g| o * g);
+                    let both = of_weights.iter_mut().zip(weights);
+                    both.for_each(|(g, w)| *g = w * (*g - mean));
+                },
+            );
         }
         if self.softcap.is_some() {
             let both = of_weights.iter_mut().zip(slopes.iter());

@@ -116,7 +116,10 @@ fn sums_and_targets(
         if let Some(c) = softcap {
             soft_cap(row.to_mut(), c as f32);
         }
-        pair[0] = wide(|| log_sum_exp(&row));
+        pair[0] = wide(
+            #[inline(always)]
+            || log_sum_exp(&row),
+        );
         pair[1] = row[targets[i]];
     });
 }
@@ -156,7 +159,10 @@ impl Gradients {
             let (target, g, sum) = of_row(i);
             match softcap {
                 None => {
-                    wide(|| row.iter_mut().for_each(|l| *l = -g * exp(*l - sum)));
+                    wide(
+                        #[inline(always)]
+                        || row.iter_mut().for_each(|l| *l = -g * exp(*l - sum)),
+                    );
                     row[target] += g;
                 }
                 Some(c) => {

@@ -21,12 +21,15 @@ impl Kernel for Flex {
         let mut out = vec![0.0; x.len()];
         for_rows(&mut out, width, |i, out| {
             let x = &x[i * width..(i + 1) * width];
-            wide(|| {
-                let (mean, scale) = moments(x, inputs);
-                for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-                    *out = (x - mean) * scale * weight;
-                }
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    let (mean, scale) = moments(x, inputs);
+                    for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+                        *out = (x - mean) * scale * weight;
+                    }
+                },
+            );
         });
         tensor(out, inputs.x.layout().shape().clone())
     }
@@ -45,7 +48,10 @@ impl Kernel for Flex {
             for (i, of_x) in of_x.chunks_mut(width).enumerate() {
                 let at = (block * ROWS + i) * width;
                 let (x, gradient) = (&x[at..at + width], &gradient[at..at + width]);
-                wide(|| back(inputs, [x, weight, gradient], of_x, &mut of_weight));
+                wide(
+                    #[inline(always)]
+                    || back(inputs, [x, weight, gradient], of_x, &mut of_weight),
+                );
             }
             of_weight
         };

@@ -125,18 +125,21 @@ impl Kernel for Flex {
             // Angles are the same for every sequence, or each has its own.
             let at = i % tokens * half;
             let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
-            wide(|| {
-                for (out, x) in out.chunks_mut(width).zip(x.chunks(width)) {
-                    let (turned, rest) = out.split_at_mut(2 * half);
-                    let (first, second) = turned.split_at_mut(half);
-                    for j in 0..half {
-                        let (a, b, cos, sin) = (x[j], x[half + j], cos[j], sign * sin[j]);
-                        first[j] = a * cos - b * sin;
-                        second[j] = b * cos + a * sin;
+            wide(
+                #[inline(always)]
+                || {
+                    for (out, x) in out.chunks_mut(width).zip(x.chunks(width)) {
+                        let (turned, rest) = out.split_at_mut(2 * half);
+                        let (first, second) = turned.split_at_mut(half);
+                        for j in 0..half {
+                            let (a, b, cos, sin) = (x[j], x[half + j], cos[j], sign * sin[j]);
+                            first[j] = a * cos - b * sin;
+                            second[j] = b * cos + a * sin;
+                        }
+                        rest.copy_from_slice(&x[2 * half..]);
                     }
-                    rest.copy_from_slice(&x[2 * half..]);
-                }
-            });
+                },
+            );
         });
         tensor(out, shape)
     }

@@ -21,11 +21,14 @@ impl Kernel for Flex {
         let mut out = vec![0.0; gate.len()];
         for_rows(&mut out, PART, |i, out| {
             let both = gate[i * PART..].iter().zip(&up[i * PART..]);
-            wide(|| {
-                for (out, (gate, up)) in out.iter_mut().zip(both) {
-                    *out = gate * sigmoid(*gate) * up;
-                }
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    for (out, (gate, up)) in out.iter_mut().zip(both) {
+                        *out = gate * sigmoid(*gate) * up;
+                    }
+                },
+            );
         });
         tensor(out, shape)
     }
@@ -45,13 +48,16 @@ impl Kernel for Flex {
             let at = i * PART..i * PART + of_gate.len();
             let inputs = gate[at.clone()].iter().zip(&up[at.clone()]);
             let outputs = of_gate.iter_mut().zip(of_up).zip(&gradient[at]);
-            wide(|| {
-                for ((gate, up), ((of_gate, of_up), gradient)) in inputs.zip(outputs) {
-                    let sigmoid = sigmoid(*gate);
-                    *of_gate = gradient * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
-                    *of_up = gradient * gate * sigmoid;
-                }
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    for ((gate, up), ((of_gate, of_up), gradient)) in inputs.zip(outputs) {
+                        let sigmoid = sigmoid(*gate);
+                        *of_gate = gradient * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
+                        *of_up = gradient * gate * sigmoid;
+                    }
+                },
+            );
         });
         [tensor(of_gate, shape.clone()), tensor(of_up, shape)]
     }

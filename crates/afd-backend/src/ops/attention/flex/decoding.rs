@@ -39,10 +39,16 @@ pub(super) fn forward<T: Stored>(problem: &Problem<'_, T>) -> Attended<Flex> {
         let [k, v] = [&problem.k, &problem.v]
             .map(|heads| heads.head(row, kv_head).narrow(keys.start, keys.len()));
         weights.resize(keys.len(), 0.0);
-        wide(|| scores(q, k, problem.scale, weights));
+        wide(
+            #[inline(always)]
+            || scores(q, k, problem.scale, weights),
+        );
         let (total, sum) = problem.soften(row, 0, &keys, weights);
         sums[0] = sum;
-        wide(|| mean(weights, v, total, &mut out[..d]));
+        wide(
+            #[inline(always)]
+            || mean(weights, v, total, &mut out[..d]),
+        );
     })
 }
 

@@ -88,11 +88,14 @@ fn rounded<T: Number>(matrix: Matrix<'_, T>) -> Vec<f32> {
     let mut values = vec![0.0; matrix.rows() * width];
     for_rows(&mut values, width, |i, row| {
         let line = matrix.from(i, 0).iter().step_by(matrix.column());
-        wide(|| {
-            for (value, number) in row.iter_mut().zip(line) {
-                *value = f32::from_bits(u32::from(number.to_bf16()) << 16);
-            }
-        });
+        wide(
+            #[inline(always)]
+            || {
+                for (value, number) in row.iter_mut().zip(line) {
+                    *value = f32::from_bits(u32::from(number.to_bf16()) << 16);
+                }
+            },
+        );
     });
     values
 }

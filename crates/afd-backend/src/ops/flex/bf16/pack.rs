@@ -80,7 +80,10 @@ impl Packed {
         let group = |(index, lines): (usize, &mut [Line])| {
             for k in 0..tiles {
                 let first = (index * SIDE, k * 2 * SIDE);
-                let tile = wide(|| tile(factor, first, order));
+                let tile = wide(
+                    #[inline(always)]
+                    || tile(factor, first, order),
+                );
                 for (line, pairs) in lines[k * SIDE..].iter_mut().zip(tile) {
                     *line = Line(pairs);
                 }

@@ -1,0 +1,54 @@
+//! The kernel as a composition of Burn's operations, for any backend; of tensors of any number of dimensions, which
+//! primitives are.
+
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
+use burn::backend::{Backend, tensor::FloatTensor};
+
+use super::Gelu;
+
+/// `√(2/π)`.
+const ROOT: f32 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
+const CUBIC: f32 = 0.044715;
+
+pub(super) fn forward<B: Backend>(x: &FloatTensor<B>, kind: Gelu) -> FloatTensor<B> {
+    B::float_mul(x.clone(), share::<B>(x, kind))
+}
+
+/// What `x` is multiplied by.
+fn share<B: Backend>(x: &FloatTensor<B>, kind: Gelu) -> FloatTensor<B> {
+    let part = match kind {
+        Gelu::Exact => B::float_erf(B::float_mul_scalar(x.clone(), FRAC_1_SQRT_2.into())),
+        Gelu::Tanh => {
+            let square = B::float_mul(x.clone(), x.clone());
+            let bend = B::float_add_scalar(B::float_mul_scalar(square, CUBIC.into()), 1f32.into());
+            let inner = B::float_mul(bend, x.clone());
+            B::float_tanh(B::float_mul_scalar(inner, ROOT.into()))
+        }
+    };
+    B::float_mul_scalar(B::float_add_scalar(part, 1f32.into()), 0.5f32.into())
+}
+
+pub(super) fn backward<B: Backend>(
+    x: FloatTensor<B>,
+    kind: Gelu,
+    gradient: FloatTensor<B>,
+) -> FloatTensor<B> {
+    let share = share::<B>(&x, kind);
+    let square = B::float_mul(x.clone(), x.clone());
+    // The slope of the share, times `x`.
+    let bend = match kind {
+        Gelu::Exact => {
+            let density = B::float_exp(B::float_mul_scalar(square, (-0.5f32).into()));
+            B::float_mul_scalar(density, (0.5 * ROOT).into())
+        }
+        Gelu::Tanh => {
+            let inner = B::float_mul_scalar(square, (3.0 * CUBIC).into());
+            let inner = B::float_add_scalar(inner, 1f32.into());
+            // `(1 − t²)/2` of `t = 2·share − 1`.
+            let rest = B::float_sub(share.clone(), B::float_mul(share.clone(), share.clone()));
+            B::float_mul_scalar(B::float_mul(inner, rest), (2.0 * ROOT).into())
+        }
+    };
+    B::float_mul(gradient, B::float_add(share, B::float_mul(x, bend)))
+}
