@@ -221,6 +221,12 @@ impl DecoderConfig {
         ropes.filter_map(Rope::fixed_until).min()
     }
 
+    /// How many numbers a layer makes of a token, about: queries, keys, values and what attention makes
+    /// of them; gate, up and their product.
+    pub(crate) fn kept_by_a_layer(&self) -> usize {
+        4 * self.hidden_size + 3 * self.intermediate_size
+    }
+
     /// The window of layer `index`.
     pub(crate) fn window(&self, index: usize) -> Option<usize> {
         let slides = self.sliding_layers.get(index).copied().unwrap_or(false);

@@ -1,7 +1,7 @@
 //! The decoder every family shares: token ids in, hidden states out.
 
 use afd_backend::{
-    ops::{Mask, RotaryTable, causal_mask, padding_mask},
+    ops::{Mask, RotaryTable, causal_mask, packed_mask},
     recompute,
 };
 use burn::{
@@ -15,6 +15,7 @@ use crate::{
     layer::{Angles, Layer, Surroundings},
     layers::{Embedding, Linear, Norm},
     lora::AdaptersOn,
+    sequences::index_tensor,
     weights::{Weights, name_hash},
 };
 
@@ -190,28 +191,22 @@ impl Decoder {
         self.run(self.embed(ids, 0), self.following(0, length), None)
     }
 
-    /// Like [`Self::forward`] for rows padded anywhere: `positions` is `[B, T]`, `present` tells
-    /// which tokens are real, row by row, as [`padding_mask`] wants it.
-    pub fn forward_masked(
-        &self,
-        ids: Tensor<2, Int>,
-        positions: Tensor<2, Int>,
-        present: &[bool],
-    ) -> Tensor<3> {
+    /// Like [`Self::forward`] for rows padded anywhere, or of several texts, which do not see each
+    /// other: `positions` holds the place of each token in its own text, row by row, as [`packed_mask`]
+    /// wants it. That mask holds `B·T·T` numbers, where [`Self::forward`]'s holds `T·T`.
+    pub fn forward_packed(&self, ids: Tensor<2, Int>, positions: &[usize]) -> Tensor<3> {
         let ([batch, length], device) = (ids.dims(), self.plain_device());
+        let places = index_tensor(positions.iter().copied(), &device).reshape([batch, length]);
         let x = self.embed_ids(ids);
         let x = match &self.embed_positions {
-            Some(learned) => x + learned.forward(positions.clone()),
+            Some(learned) => x + learned.forward(places.clone()),
             None => x,
         };
-        let longest = present
-            .chunks(length)
-            .map(|row| row.iter().filter(|present| **present).count());
-        let longest = longest.max().unwrap_or(0);
+        let longest = positions.iter().max().map_or(0, |last| last + 1);
         let surroundings = self.surroundings(
             length,
-            |rotary| rotary.table(longest, &device).gather(positions.clone()),
-            |window| Some(padding_mask(present, batch, length, window, &device)),
+            |rotary| rotary.table(longest, &device).gather(places.clone()),
+            |window| Some(packed_mask(positions, length, window, &device)),
         );
         self.run(x, surroundings, None)
     }

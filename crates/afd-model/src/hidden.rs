@@ -13,7 +13,8 @@ use crate::{
 
 impl Decoder {
     /// The hidden states, after the last norm, at some positions of each sequence, row after row:
-    /// `[Σ positions, D]` in f32. They do not depend on the `side` that is padded.
+    /// `[Σ positions, D]` in f32. They do not depend on the `side` that is padded; on the right short
+    /// sequences share rows where that makes fewer and takes no more memory.
     ///
     /// # Panics
     /// When a sequence is longer than the model's context, or a position lies outside it.
@@ -25,7 +26,10 @@ impl Decoder {
     ) -> Tensor<2> {
         let device = self.device().inner();
         let rows: Vec<&[u32]> = sequences.iter().map(|s| s.ids).collect();
-        let padded = Padded::new(&rows, side, &device);
+        let padded = match side {
+            Side::Right => Padded::packed(&rows, self.config().kept_by_a_layer(), &device),
+            Side::Left => Padded::new(&rows, side, &device),
+        };
         let [batch, length] = padded.ids.dims();
         let read: Vec<usize> = sequences
             .iter()
@@ -33,9 +37,10 @@ impl Decoder {
             .flat_map(|(sequence, start)| positions(sequence).map(move |at| start + at))
             .collect();
         let width = self.config().hidden_size;
-        let hidden = match side {
-            Side::Right => self.forward(padded.ids),
-            Side::Left => self.forward_masked(padded.ids, padded.positions, &padded.present),
+        // A text to each row, padded on the right, needs no mask for each row.
+        let hidden = match side == Side::Right && batch == rows.len() {
+            true => self.forward(padded.ids),
+            false => self.forward_packed(padded.ids, &padded.positions),
         };
         hidden
             .reshape([batch * length, width])

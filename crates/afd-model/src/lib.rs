@@ -54,6 +54,8 @@ mod lora_tests;
 mod mlp;
 mod number;
 #[cfg(test)]
+mod packing_tests;
+#[cfg(test)]
 mod parity_tests;
 mod peft;
 mod place;

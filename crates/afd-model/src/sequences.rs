@@ -1,6 +1,6 @@
 //! Ragged rows of token ids on the host, and their padded form on a device.
 
-use std::ops::Range;
+use std::{cmp::Reverse, ops::Range};
 
 use burn::{
     Tensor,
@@ -50,49 +50,82 @@ pub enum Side {
     Left,
 }
 
-/// Rows of ids as one `[B, T]` tensor.
+/// Texts, as ids, in one tensor.
 #[derive(Debug, Clone)]
 pub struct Padded {
-    /// Ids, 0 where there is none.
+    /// Ids `[B, T]`, 0 where there is none.
     pub ids: Tensor<2, Int>,
-    /// Position of each token in its own row, `[B, T]`; 0 on padding.
-    pub positions: Tensor<2, Int>,
-    /// Whether a token is real, row by row.
-    pub present: Vec<bool>,
-    /// Index into the flattened `[B·T]` of the first real token of each row.
+    /// Position of each token in its own text, row by row; 0 on padding.
+    pub positions: Vec<usize>,
+    /// Index into the flattened `[B·T]` of the first token of each text.
     pub starts: Vec<usize>,
 }
 
 impl Padded {
-    /// Pads `rows` to the longest of them.
-    pub fn new(rows: &[&[u32]], side: Side, device: &Device) -> Self {
-        let length = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-        let total = rows.len() * length;
-        let (mut ids, mut positions) = (vec![0i32; total], vec![0i32; total]);
-        let mut present = vec![false; total];
-        let mut starts = Vec::with_capacity(rows.len());
-        for (index, row) in rows.iter().enumerate() {
-            let start = match side {
-                Side::Right => index * length,
-                Side::Left => (index + 1) * length - row.len(),
-            };
-            for (offset, id) in row.iter().enumerate() {
-                ids[start + offset] = *id as i32;
-                positions[start + offset] = offset as i32;
-                present[start + offset] = true;
-            }
-            starts.push(start);
-        }
-        let tensor = |values: Vec<i32>| {
-            Tensor::from_data(TensorData::new(values, [rows.len(), length]), device)
+    /// A row for each of `texts`, as long as the longest of them.
+    pub fn new(texts: &[&[u32]], side: Side, device: &Device) -> Self {
+        let length = longest(texts);
+        let start = |(row, text): (usize, &&[u32])| match side {
+            Side::Right => row * length,
+            Side::Left => (row + 1) * length - text.len(),
         };
+        let starts = texts.iter().enumerate().map(start).collect();
+        Self::placed(texts, starts, [texts.len(), length], device)
+    }
+
+    /// As few rows as [`first_fit`] finds, as long as the longest of `texts`: several stand in one row
+    /// where they fit, one after the other. It is [`Self::new`] if that saves no row, or if the mask
+    /// that the rows then need, of `T` numbers a token, is larger than what is saved: `per_token` numbers
+    /// for each token fewer.
+    pub fn packed(texts: &[&[u32]], per_token: usize, device: &Device) -> Self {
+        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
+        let (rows, starts) = first_fit(&lengths);
+        let (length, saved) = (longest(texts), texts.len() - rows);
+        match saved > 0 && rows * length <= saved * per_token {
+            true => Self::placed(texts, starts, [rows, length], device),
+            false => Self::new(texts, Side::Right, device),
+        }
+    }
+
+    fn placed(texts: &[&[u32]], starts: Vec<usize>, shape: [usize; 2], device: &Device) -> Self {
+        let total = shape[0] * shape[1];
+        let (mut ids, mut positions) = (vec![0i32; total], vec![0; total]);
+        for (text, start) in texts.iter().zip(&starts) {
+            for (offset, id) in text.iter().enumerate() {
+                ids[start + offset] = *id as i32;
+                positions[start + offset] = offset;
+            }
+        }
         Self {
-            ids: tensor(ids),
-            positions: tensor(positions),
-            present,
+            ids: Tensor::from_data(TensorData::new(ids, shape), device),
+            positions,
             starts,
         }
     }
+}
+
+fn longest(texts: &[&[u32]]) -> usize {
+    texts.iter().map(|text| text.len()).max().unwrap_or(0)
+}
+
+/// Puts texts of these `lengths` into rows as long as the longest, each, from the longest to the
+/// shortest, into the first row with room: how many rows that makes, and where each text starts, counted
+/// through all rows.
+fn first_fit(lengths: &[usize]) -> (usize, Vec<usize>) {
+    let room = lengths.iter().copied().max().unwrap_or(0);
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|&i| Reverse(lengths[i]));
+    let (mut filled, mut starts) = (Vec::new(), vec![0; lengths.len()]);
+    for i in order {
+        let fits = |used: &usize| used + lengths[i] <= room;
+        let row = filled.iter().position(fits).unwrap_or(filled.len());
+        if row == filled.len() {
+            filled.push(0);
+        }
+        starts[i] = row * room + filled[row];
+        filled[row] += lengths[i];
+    }
+    (filled.len(), starts)
 }
 
 /// A one-dimensional index tensor.
@@ -103,4 +136,36 @@ pub(crate) fn index_tensor(
     let values: Vec<i32> = indices.map(|index| index as i32).collect();
     let length = values.len();
     Tensor::from_data(TensorData::new(values, [length]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use afd_backend::device::test_device;
+
+    use super::*;
+
+    #[test]
+    fn texts_fill_rows_from_the_longest_to_the_shortest() {
+        // 5; 4 and 1; 3 and 2.
+        assert_eq!(first_fit(&[5, 3, 2, 4, 1]), (3, vec![0, 10, 13, 5, 9]));
+        // Nothing fits beside another, equal ones keep their order, an empty text takes no room.
+        assert_eq!(first_fit(&[3, 5, 4]), (3, vec![10, 0, 5]));
+        assert_eq!(first_fit(&[4, 4]), (2, vec![0, 4]));
+        assert_eq!(first_fit(&[4, 0]), (1, vec![0, 4]));
+        assert_eq!(first_fit(&[]), (0, vec![]));
+    }
+
+    #[test]
+    fn texts_share_a_row_where_its_mask_is_smaller_than_what_is_saved() {
+        let texts: [&[u32]; 3] = [&[5, 6], &[7, 8, 9, 10], &[11]];
+        // Two rows of 4 tokens instead of three: the mask holds 2·4·4 numbers, 4 tokens are saved.
+        let packed = Padded::packed(&texts, 8, &test_device());
+        assert_eq!(packed.positions, [0, 1, 2, 3, 0, 1, 0, 0]);
+        assert_eq!(packed.starts, [4, 0, 6]);
+        let ids: Vec<i32> = packed.ids.into_data().iter::<i32>().collect();
+        assert_eq!(ids, [7, 8, 9, 10, 5, 6, 11, 0]);
+        let padded = Padded::packed(&texts, 7, &test_device());
+        assert_eq!(padded.ids.dims(), [3, 4]);
+        assert_eq!(padded.starts, [0, 4, 8]);
+    }
 }

@@ -48,3 +48,44 @@ fn the_rule_sees_missing_purposes_and_long_files() {
     );
     assert_eq!(count(&format!("//! Adds.\n{}", "\n".repeat(MAX_LINES))), 1);
 }
+
+/// Loops that are to be compiled for several kinds of processors, and would silently be for the narrowest: see
+/// `afd_backend::host::wide`.
+fn narrow_loops(file: &TextFile) -> Vec<String> {
+    let calls = file.text.match_indices("wide(").filter(|(at, call)| {
+        let is_whole = !file.text[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        let argument = file.text[at + call.len()..].trim_start();
+        is_whole && argument.starts_with('|')
+    });
+    let line = |at: usize| file.text[..at].lines().count();
+    calls
+        .map(|(at, _)| {
+            format!(
+                "{}:{}: the closure must be `#[inline(always)]`",
+                file.path,
+                line(at)
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn closures_for_wide_registers_are_inlined() {
+    let violations: Vec<String> = rust_sources().iter().flat_map(narrow_loops).collect();
+    assert_none(&violations);
+}
+
+#[test]
+fn the_rule_sees_a_closure_that_is_not() {
+    let count = |text: &str| {
+        let text = text.to_owned();
+        let path = "a.rs".to_owned();
+        narrow_loops(&TextFile { path, text }).len()
+    };
+    // Written in two, so that the rule does not see them here.
+    let call = |argument: &str| format!("let x = wid{}({argument});", "e");
+    assert_eq!(count(&call("|| 1")), 1);
+    assert_eq!(count(&call("\n  || 1")), 1);
+    assert_eq!(count(&call("#[inline(always)] || 1")), 0);
+    assert_eq!(count("let x = make_wid"), 0);
+}

@@ -2,7 +2,7 @@
 
 use afd_backend::{
     device::test_device,
-    ops::{Mask, ScoreOptions, attention, causal_mask, padding_mask},
+    ops::{Mask, ScoreOptions, attention, causal_mask, packed_mask},
 };
 use burn::{Tensor, tensor::TensorData};
 use rand::Rng;
@@ -193,14 +193,27 @@ fn padding_on_either_side() {
         [true; 5],
     ];
     let s = Shape::new([3, 5, 5, 4, 2, 6]);
-    let mask = padding_mask(present.as_flattened(), 3, 5, None, &test_device());
-    check_mask(
-        "padded attention",
-        s,
-        &inputs(s),
-        Some(mask),
-        &|row, query, key| hidden_unless(key <= query && present[row][key]),
-    );
+    let sees =
+        |row: usize, query: usize, key: usize| hidden_unless(key <= query && present[row][key]);
+    let mask = mask(s, -1e9, &sees);
+    check_mask("padded attention", s, &inputs(s), Some(mask), &sees);
+}
+
+/// More queries than a kernel takes at once, so that a block begins in one text and ends in another.
+#[test]
+fn several_texts_in_one_row() {
+    let s = Shape::new([1, 70, 70, 1, 1, 2]);
+    let lengths = [3, 50, 17];
+    let text: Vec<usize> = (0..3).flat_map(|text| vec![text; lengths[text]]).collect();
+    let positions: Vec<usize> = lengths.into_iter().flat_map(|length| 0..length).collect();
+    for window in [None, Some(5)] {
+        let mask = packed_mask(&positions, 70, window, &test_device());
+        let sees = |_: usize, query: usize, key: usize| {
+            let near = key <= query && window.is_none_or(|window| query < key + window);
+            hidden_unless(near && text[query] == text[key])
+        };
+        check_mask("packed attention", s, &inputs(s), Some(mask), &sees);
+    }
 }
 
 /// Each query sees the three last keys up to its own, the nearer the better. What is hidden is

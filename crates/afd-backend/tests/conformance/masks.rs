@@ -2,7 +2,7 @@
 
 use afd_backend::{
     device::test_device,
-    ops::{Mask, causal_mask, padding_mask},
+    ops::{Mask, causal_mask, packed_mask},
 };
 
 use crate::reference::host;
@@ -47,25 +47,32 @@ fn a_window_holds_so_many_keys_up_to_the_querys_own() {
             });
         }
     }
-    let present = [[false, true, true, true], [true, true, true, false]];
-    let mask = padding_mask(present.as_flattened(), 2, 4, Some(2), &test_device());
-    assert_sees(mask, [2, 1, 4, 4], |row, query, key| {
-        key <= query && query < key + 2 && present[row][key]
-    });
 }
 
+/// Two rows in one, with what pads them: whose each token is.
+const TEXTS: [[usize; 6]; 5] = [
+    [1, 1, 1, 2, 2, 2],
+    // Padded on the left, on the right, between, and nothing but padding.
+    [1, 2, 3, 3, 3, 3],
+    [1, 1, 1, 1, 2, 3],
+    [1, 1, 2, 3, 3, 4],
+    [1, 2, 3, 4, 5, 6],
+];
+
 #[test]
-fn padding_is_hidden_wherever_it_stands() {
-    // Padded on the left, on the right, in the middle, not at all, and nothing but padding.
-    let present = [
-        [false, false, true, true],
-        [true, true, true, false],
-        [true, false, true, true],
-        [true; 4],
-        [false; 4],
+fn texts_in_one_row_do_not_see_each_other() {
+    let positions = [
+        [0, 1, 2, 0, 1, 2],
+        [0, 0, 0, 1, 2, 3],
+        [0, 1, 2, 3, 0, 0],
+        [0, 1, 0, 0, 1, 0],
+        [0; 6],
     ];
-    let mask = padding_mask(present.as_flattened(), 5, 4, None, &test_device());
-    assert_sees(mask, [5, 1, 4, 4], |row, query, key| {
-        key <= query && present[row][key]
-    });
+    for window in [None, Some(1), Some(2), Some(100)] {
+        let mask = packed_mask(positions.as_flattened(), 6, window, &test_device());
+        assert_sees(mask, [5, 1, 6, 6], |row, query, key| {
+            let one_text = TEXTS[row][query] == TEXTS[row][key];
+            one_text && key <= query && window.is_none_or(|window| query < key + window)
+        });
+    }
 }

@@ -33,30 +33,26 @@ fn visible(position: usize, window: Option<usize>) -> RangeInclusive<usize> {
     first..=position
 }
 
-/// A causal mask that also hides padding: `present[b·T + t]` says whether token `t` of
-/// sequence `b` is real, and the real tokens of a sequence stand together. The result is
-/// `[B, 1, T, T]`; `window` as in [`causal_mask`].
+/// The causal mask of rows that hold several texts one after the other, or padding: a query sees keys
+/// of its own text only. `positions[b·length + t]` is the place of token `t` of row `b` in its text;
+/// padding, at position 0, is a text of its own. The result is `[B, 1, length, length]`; `window` as in
+/// [`causal_mask`].
 ///
 /// # Panics
-/// When `present` does not hold `batch · length` entries.
-pub fn padding_mask(
-    present: &[bool],
-    batch: usize,
+/// When `positions` does not hold whole rows, or a text begins before its row.
+pub fn packed_mask(
+    positions: &[usize],
     length: usize,
     window: Option<usize>,
     device: &Device,
 ) -> Mask {
-    assert_eq!(present.len(), batch * length, "one flag per token");
-    let mut values = vec![MASKED; batch * length * length];
-    for (row, keys) in present.chunks(length).enumerate() {
-        for query in 0..length {
-            let at = (row * length + query) * length;
-            for key in visible(query, window) {
-                if keys[key] {
-                    values[at + key] = 0.0;
-                }
-            }
-        }
+    let batch = positions.len() / length.max(1);
+    assert_eq!(positions.len(), batch * length, "one position per token");
+    let mut values = vec![MASKED; positions.len() * length];
+    let lines = values.chunks_mut(length.max(1)).zip(positions);
+    for (token, (keys, &position)) in lines.enumerate() {
+        let start = token % length - position;
+        keys[start..][visible(position, window)].fill(0.0);
     }
     Tensor::from_data(TensorData::new(values, [batch, 1, length, length]), device)
 }
