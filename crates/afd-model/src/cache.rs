@@ -20,17 +20,11 @@ pub(crate) struct LayerCache {
 
 impl KvCache {
     /// Room for `capacity` tokens in each of `rows` sequences of `decoder`, in the type its
-    /// linear layers compute in.
+    /// attention computes in.
     pub fn new(decoder: &Decoder, rows: usize, capacity: usize) -> Self {
-        let (config, device) = (decoder.config(), decoder.device());
-        let shape = [rows, config.num_key_value_heads, capacity, config.head_dim];
-        let zeros = || Some(Tensor::zeros(shape, (&device, decoder.compute().into())));
-        let layer = |_| LayerCache {
-            keys: zeros(),
-            values: zeros(),
-        };
+        let layer = |_| LayerCache::new(decoder, rows, capacity);
         Self {
-            layers: (0..config.num_hidden_layers).map(layer).collect(),
+            layers: (0..decoder.config().num_hidden_layers).map(layer).collect(),
             len: 0,
         }
     }
@@ -48,12 +42,8 @@ impl KvCache {
     /// Keeps `rows` in this order; a row may be named more than once, which is how the
     /// answers to one prompt share its prefill.
     pub fn select(&mut self, rows: Tensor<1, Int>) {
-        let pick = |slot: &mut Option<Tensor<4>>| {
-            *slot = slot.take().map(|tensor| tensor.select(0, rows.clone()));
-        };
         for layer in &mut self.layers {
-            pick(&mut layer.keys);
-            pick(&mut layer.values);
+            layer.select(rows.clone());
         }
     }
 
@@ -67,6 +57,23 @@ impl KvCache {
 }
 
 impl LayerCache {
+    pub(crate) fn new(decoder: &Decoder, rows: usize, capacity: usize) -> Self {
+        let (config, device, dtype) = (decoder.config(), decoder.device(), decoder.activations());
+        let shape = [rows, config.num_key_value_heads, capacity, config.head_dim];
+        let zeros = || Some(Tensor::zeros(shape, (&device, dtype.into())));
+        Self {
+            keys: zeros(),
+            values: zeros(),
+        }
+    }
+
+    /// As [`KvCache::select`].
+    pub(crate) fn select(&mut self, rows: Tensor<1, Int>) {
+        for slot in [&mut self.keys, &mut self.values] {
+            *slot = slot.take().map(|tensor| tensor.select(0, rows.clone()));
+        }
+    }
+
     /// Writes `[rows, K, T, d]` keys and values behind the first `past` tokens and returns
     /// everything up to and including them.
     pub(crate) fn append(

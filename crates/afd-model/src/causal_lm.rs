@@ -106,13 +106,8 @@ impl CausalLm {
     pub(crate) fn head_for_reading(&self) -> OutputHead {
         match PackedWeight::new(self.head(), self.model.compute()) {
             Some(packed) => OutputHead::Packed(packed),
-            None => OutputHead::Plain(self.computing_head()),
+            None => OutputHead::Plain(self.head().cast(self.model.compute())),
         }
-    }
-
-    /// The head in the compute type. Where the weights are held in another it is cast at every call.
-    fn computing_head(&self) -> Tensor<2> {
-        self.head().cast(self.model.compute())
     }
 
     /// Log-probabilities in nats of every answer token of every sequence, one after the
@@ -147,7 +142,8 @@ impl CausalLm {
         let weights = Tensor::from_data(weights, &self.model.device().inner());
         let softcap = self.config().final_logit_softcapping;
         let targets = self.targets(sequences);
-        weighted_log_probs(hidden, self.computing_head(), targets, weights, softcap)
+        let hidden = hidden.cast(self.model.compute());
+        weighted_log_probs(hidden, self.head(), targets, weights, softcap)
     }
 
     /// Log-probabilities of the targets of `sequences` after the `hidden` states that predict them,
@@ -155,7 +151,8 @@ impl CausalLm {
     fn log_probs_after(&self, hidden: Tensor<2>, sequences: &[Sequence<'_>]) -> Tensor<1> {
         let softcap = self.config().final_logit_softcapping;
         let targets = self.targets(sequences);
-        token_log_probs(hidden, self.computing_head(), targets, softcap)
+        let hidden = hidden.cast(self.model.compute());
+        token_log_probs(hidden, self.head(), targets, softcap)
     }
 
     /// The targets of all sequences, one after the other.

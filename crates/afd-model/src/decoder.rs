@@ -12,6 +12,7 @@ use burn::{
 
 use crate::{
     DecoderConfig, Error, KvCache, LoraConfig, Rope,
+    cache::LayerCache,
     layer::{Angles, Layer, Surroundings},
     layers::{Embedding, Linear, Norm},
     lora::AdaptersOn,
@@ -110,6 +111,11 @@ impl Decoder {
     /// What the head computes in, as linear layers do.
     pub(crate) fn compute(&self) -> FloatDType {
         self.compute
+    }
+
+    /// What attention computes in.
+    pub(crate) fn activations(&self) -> FloatDType {
+        self.activations
     }
 
     /// The same decoder, its weights laid out for many products. To be dropped before they change.
@@ -224,6 +230,26 @@ impl Decoder {
         );
         cache.advance(length);
         hidden
+    }
+
+    /// Hidden states of texts `prefixes` `[G, P]`, and of what follows them: row `r` of `rests` `[R, T]`
+    /// follows prefix `of[r]`. Keys and values of one layer are held at a time.
+    pub(crate) fn forward_sharing(
+        &self,
+        prefixes: Tensor<2, Int>,
+        rests: Tensor<2, Int>,
+        of: &Tensor<1, Int>,
+    ) -> (Tensor<3>, Tensor<3>) {
+        let ([groups, prefix], [_, length]) = (prefixes.dims(), rests.dims());
+        let (before, behind) = (self.following(0, prefix), self.following(prefix, length));
+        let (mut x, mut y) = (self.embed(prefixes, 0), self.embed(rests, prefix));
+        for layer in &self.layers {
+            let mut cache = LayerCache::new(self, groups, prefix + length);
+            x = layer.forward(x, &before, Some((&mut cache, 0)));
+            cache.select(of.clone());
+            y = layer.forward(y, &behind, Some((&mut cache, prefix)));
+        }
+        (self.norm.forward(x), self.norm.forward(y))
     }
 
     /// What enters the first layer: ids `[B, T]` at positions from `start` on.

@@ -112,7 +112,11 @@ fn what_scores_by_micro_batches_packs_as_training_does() {
     let texts = texts();
     let sequences = sequences(&texts);
     let model = model();
-    let batches = [vec![1, 3], vec![0, 2, 4]];
+    // 13 and 6 fit into a row beside 20.
+    let batches = [vec![1, 0, 3], vec![2, 4]];
+    let of = |batch: &[usize]| -> Vec<&[u32]> { batch.iter().map(|&i| &texts[i][..]).collect() };
+    let packed = Padded::packed(&of(&batches[0]), 1000, &test_device());
+    assert_eq!(packed.ids.dims(), [2, 20]);
     let scored = model.score_log_probs_in(&sequences, &batches).unwrap();
     let model = model.train();
     for batch in &batches {

@@ -39,6 +39,11 @@ fn language_model(placement: &Placement) -> CausalLm {
     CausalLm::init(config(false), 11, placement).unwrap()
 }
 
+/// One whose head is its embedding.
+fn tied_model(placement: &Placement) -> CausalLm {
+    CausalLm::init(config(true), 11, placement).unwrap()
+}
+
 #[test]
 fn a_type_the_device_does_not_compute_in_is_refused_with_the_reason() {
     for dtype in [Dtype::Bf16, Dtype::F16] {
@@ -104,10 +109,21 @@ fn decoding_gives_the_log_probs_of_scoring() {
 
 #[test]
 fn gradients_are_f32_and_point_where_those_in_f32_do() {
-    let exact = gradients(&language_model(&test_device().into()));
     let size = |numbers: &[f32]| numbers.iter().map(|n| n * n).sum::<f32>().sqrt();
-    for placement in placements() {
-        let found = gradients(&language_model(&placement.for_training()));
+    for (placement, init) in placements().into_iter().flat_map(|placement| {
+        let models: [fn(&Placement) -> CausalLm; 2] = [language_model, tied_model];
+        models.map(|init| (placement.clone(), init))
+    }) {
+        let exact = gradients(&init(&test_device().into()));
+        let model = init(&placement.for_training());
+        let found = gradients(&model);
+        let weighted = weighted_gradients(&model);
+        let off = found
+            .iter()
+            .zip(&weighted)
+            .map(|(a, b)| a - b)
+            .collect::<Vec<_>>();
+        assert!(size(&off) < 0.02 * size(&found), "{placement:?}, weighted");
         let difference: Vec<f32> = found.iter().zip(&exact).map(|(a, b)| a - b).collect();
         let share = size(&difference) / size(&exact);
         assert!(
@@ -119,6 +135,25 @@ fn gradients_are_f32_and_point_where_those_in_f32_do() {
 
 /// The gradients of all parameters, one after the other.
 fn gradients(model: &CausalLm) -> Vec<f32> {
+    let model = model.clone().train();
+    collect(
+        &model,
+        model.log_probs(&sequences(), Side::Right).sum().neg(),
+    )
+}
+
+/// The same by the loss whose gradient comes with its value.
+fn weighted_gradients(model: &CausalLm) -> Vec<f32> {
+    let model = model.clone().train();
+    let count = sequences().iter().map(|row| row.targets()).sum();
+    let weights = vec![-1.0; count];
+    collect(
+        &model,
+        model.weighted_log_probs(&sequences(), &weights, Side::Right),
+    )
+}
+
+fn collect(model: &CausalLm, loss: Tensor<1>) -> Vec<f32> {
     struct Collect<'a>(&'a Gradients, Vec<f32>);
     impl ModuleVisitor for Collect<'_> {
         fn visit_float<const R: usize>(&mut self, param: &Param<Tensor<R>>) {
@@ -127,12 +162,37 @@ fn gradients(model: &CausalLm) -> Vec<f32> {
             self.1.extend(host(gradient));
         }
     }
-    let model = model.clone().train();
-    let loss = model.log_probs(&sequences(), Side::Right).sum().neg();
     let gradients = loss.backward();
     let mut collect = Collect(&gradients, Vec::new());
     model.visit(&mut collect);
     collect.1
+}
+
+#[test]
+fn answers_that_share_their_prompt_have_the_log_probs_of_each_alone() {
+    let texts: Vec<Vec<u32>> = (0..12u32)
+        .map(|answer| {
+            (0..20)
+                .chain((0..5).map(|i| (3 * answer + i) % 23 + 1))
+                .collect()
+        })
+        .collect();
+    let rows: Vec<Sequence<'_>> = texts
+        .iter()
+        .map(|ids| Sequence {
+            ids,
+            prompt_len: 20,
+        })
+        .collect();
+    for placement in placements() {
+        for placement in [placement.for_training(), placement] {
+            let model = language_model(&placement);
+            let found = model.score_log_probs(&rows, 16).unwrap().concat();
+            assert_close(&found, &host(model.log_probs(&rows, Side::Right)), SAME);
+            let tracked = model.train().score_log_probs(&rows, 16).unwrap();
+            assert_close(&found, &tracked.concat(), SAME);
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use burn::Tensor;
 
-use crate::{Decoder, KvCache, Padded, Sequence, Side, sequences::index_tensor};
+use crate::{Decoder, Padded, Sequence, Side, sequences::index_tensor};
 
 /// What a forward pass costs beside its tokens, in tokens: reading the weights, and starting each
 /// operation.
@@ -196,18 +196,19 @@ impl Decoder {
         let rests: Vec<&[u32]> = rows.iter().map(|row| &row.ids[prefix..end(row)]).collect();
         let longest = rests.iter().map(|rest| rest.len()).max().unwrap_or(0);
 
-        let mut cache = KvCache::new(self, prefixes.len(), prefix + longest);
         let ids = Padded::new(&prefixes, Side::Right, &device).ids;
         let read = prefixes.len() * prefix;
-        let mut hidden = self.forward_cached(ids, &mut cache).reshape([read, width]);
-        if longest > 0 {
-            cache.select(index_tensor(groups.iter().copied(), &device));
-            // Real tokens never look at padding to their right, in the cache neither.
-            let ids = Padded::new(&rests, Side::Right, &device).ids;
-            let behind = self.forward_cached(ids, &mut cache);
-            let behind = behind.reshape([rows.len() * longest, width]);
-            hidden = Tensor::cat(vec![hidden, behind], 0);
-        }
+        let hidden = match longest {
+            0 => self.forward(ids).reshape([read, width]),
+            _ => {
+                // Real tokens never look at padding to their right.
+                let behind = Padded::new(&rests, Side::Right, &device).ids;
+                let of = index_tensor(groups.iter().copied(), &device);
+                let (hidden, behind) = self.forward_sharing(ids, behind, &of);
+                let behind = behind.reshape([rows.len() * longest, width]);
+                Tensor::cat(vec![hidden.reshape([read, width]), behind], 0)
+            }
+        };
         let wanted = groups.iter().zip(&rows).enumerate();
         let wanted = wanted.flat_map(|(index, (group, row))| {
             positions(row).map(move |at| match at.checked_sub(prefix) {

@@ -55,7 +55,8 @@ fn narrow_loops(file: &TextFile) -> Vec<String> {
     let calls = file.text.match_indices("wide(").filter(|(at, call)| {
         let is_whole = !file.text[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
         let argument = file.text[at + call.len()..].trim_start();
-        is_whole && argument.starts_with('|')
+        let is_closure = argument.starts_with(['|', '#']) || argument.starts_with("move ");
+        is_whole && is_closure && !argument.starts_with("#[inline(always)]")
     });
     let line = |at: usize| file.text[..at].lines().count();
     calls
@@ -86,6 +87,8 @@ fn the_rule_sees_a_closure_that_is_not() {
     let call = |argument: &str| format!("let x = wid{}({argument});", "e");
     assert_eq!(count(&call("|| 1")), 1);
     assert_eq!(count(&call("\n  || 1")), 1);
+    assert_eq!(count(&call("move || 1")), 1);
+    assert_eq!(count(&call("#[inline] || 1")), 1);
     assert_eq!(count(&call("#[inline(always)] || 1")), 0);
     assert_eq!(count("let x = make_wid"), 0);
 }

@@ -157,7 +157,7 @@ mod tests {
         }
         runs.extend(longer);
         let all = growth(&runs);
-        assert_eq!(all.len(), 5 * (5 + 2));
+        assert_eq!(all.len(), 6 * (5 + 2));
         for growth in &all {
             let expected = if growth.with == "tokens" { 1.0 } else { 0.0 };
             assert!((growth.exponent - expected).abs() < 1e-12, "{growth:?}");

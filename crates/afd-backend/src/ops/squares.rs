@@ -7,6 +7,9 @@ use crate::device::is_flex;
 #[cfg(feature = "libtorch")]
 use crate::device::is_libtorch;
 
+/// Numbers whose squares are added up before they are added to others.
+const PART: usize = 16 * 1024;
+
 /// `Σ x²`, `[1]`, of a tensor without automatic differentiation.
 ///
 /// On Flex parts are added in an order that does not depend on the number of threads.
@@ -19,7 +22,26 @@ pub fn sum_of_squares<const R: usize>(x: Tensor<R>) -> Tensor<1> {
     if is_libtorch(&x.device()) {
         return on_libtorch(x);
     }
-    x.square().sum()
+    composed(x)
+}
+
+/// In two steps, because a device may add up all numbers in a few of f32.
+fn composed<const R: usize>(x: Tensor<R>) -> Tensor<1> {
+    let x: Tensor<1> = x.flatten(0, R - 1);
+    let count = x.dims()[0];
+    let whole = count / PART * PART;
+    let mut sums = Vec::new();
+    if whole > 0 {
+        let rows = x.clone().narrow(0, 0, whole).reshape([whole / PART, PART]);
+        sums.push(rows.square().sum_dim(1).sum());
+    }
+    if count > whole {
+        sums.push(x.clone().narrow(0, whole, count - whole).square().sum());
+    }
+    match sums.is_empty() {
+        true => Tensor::zeros([1], &x.device()),
+        false => Tensor::cat(sums, 0).sum(),
+    }
 }
 
 #[cfg(feature = "flex")]
@@ -30,20 +52,17 @@ fn on_flex<const R: usize>(x: Tensor<R>) -> Tensor<1> {
     use super::flex::{tensor, values};
     use crate::host::{sum_pairs, wide};
 
-    /// Numbers that a thread takes at a time.
-    const PART: usize = 16 * 1024;
-
     let x = super::primitive::<Flex, R>(x);
-    // Whatever their order: of a transposed tensor nothing is moved.
-    let whole = x.storage::<f32>();
-    let copy;
-    let numbers = match whole.len() == x.layout().num_elements() {
-        true => whole,
-        false => {
-            copy = x.to_contiguous();
-            values(&copy)
-        }
+    // Of a transposed tensor nothing is moved.
+    let turned = match R {
+        2 => x.transpose(0, 1),
+        _ => x.clone(),
     };
+    let x = match turned.is_contiguous() {
+        true => turned,
+        false => x.to_contiguous(),
+    };
+    let numbers = values(&x);
     let part = |part: &[f32]| {
         f64::from(wide(
             #[inline(always)]
@@ -61,6 +80,17 @@ fn on_libtorch<const R: usize>(x: Tensor<R>) -> Tensor<1> {
 
     let _no_grad = tch::no_grad_guard();
     let x: TchTensor = super::primitive::<LibTorch, R>(x);
-    let sum = x.tensor.norm().square().unsqueeze(0);
+    // One pass over each row, of which long ones are split: libtorch adds up a norm in a few numbers of f32.
+    let flat = match R {
+        2 if !x.tensor.is_contiguous() => x.tensor.tr().reshape([-1]),
+        _ => x.tensor.reshape([-1]),
+    };
+    let part = PART as i64;
+    let parts = flat.size()[0] / part * part;
+    let whole = flat.narrow(0, 0, parts).view([parts / part, part]);
+    let norms = whole.norm_scalaropt_dim(2.0, [1i64].as_slice(), false);
+    let rest = flat.narrow(0, parts, flat.size()[0] - parts);
+    let sum = norms.square().sum(tch::Kind::Double) + rest.square().sum(tch::Kind::Double);
+    let sum = sum.to_kind(tch::Kind::Float).unsqueeze(0);
     Tensor::from_primitive::<LibTorch>(TchTensor::new(sum))
 }

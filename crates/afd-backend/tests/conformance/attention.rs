@@ -148,6 +148,24 @@ fn without_a_mask_every_query_sees_every_key() {
     }
 }
 
+/// As in decoding: widths that fill registers, widths that do not, numbers of keys that are not those of a group.
+#[test]
+fn a_single_query_with_a_window_and_a_cap() {
+    for (shape, softcap) in [
+        ([2, 1, 9, 4, 2, 20], None),
+        ([1, 1, 14, 2, 1, 32], Some(1.5)),
+    ] {
+        let mut s = Shape::new(shape);
+        s.options.softcap = softcap;
+        let window = 7;
+        let mask = causal_mask(s.keys - 1, 1, Some(window), &test_device());
+        let bias = |_: usize, _: usize, key: usize| hidden_unless(key + window >= s.keys);
+        let what = format!("a query's attention {shape:?}");
+        check_mask(&what, s, &inputs(s), Some(mask), &bias);
+        check_mask(&what, s, &inputs(s), None, &|_, _, _| 0.0);
+    }
+}
+
 #[test]
 fn causal_with_each_kind_of_head_and_with_a_cache() {
     check_causal([1, 5, 5, 2, 2, 8]);

@@ -93,3 +93,26 @@ fn a_weight_laid_out_before_gives_the_same_whichever_way_round_and_in_whichever_
         }
     }
 }
+
+/// Half a unit of bf16's last place is lost in every factor, the gradient's too.
+#[test]
+fn factors_are_rounded() {
+    if supports(&test_device(), FloatDType::BF16).is_err() {
+        return;
+    }
+    let device = test_device().autodiff();
+    let beyond = 1.0 + 2f64.powi(-9);
+    let one = |value: f64| matrix(&[value], 1, &device).require_grad();
+    for (x, w) in [(beyond, 1.0), (1.0, beyond)] {
+        let (x, w) = (one(x), one(w));
+        let y = matmul(x.clone(), w.clone(), FloatDType::BF16).cast(FloatDType::F32);
+        assert_eq!(host(y.clone().inner()), [1.0]);
+        let gradients = y.sum().backward();
+        assert_eq!(host(x.grad(&gradients).unwrap()), [1.0]);
+        assert_eq!(host(w.grad(&gradients).unwrap()), [1.0]);
+    }
+    let (x, w) = (one(1.0), one(1.0));
+    let y = matmul(x.clone(), w, FloatDType::BF16).cast(FloatDType::F32);
+    let gradients = y.mul_scalar(beyond).sum().backward();
+    assert_eq!(host(x.grad(&gradients).unwrap()), [1.0]);
+}

@@ -29,6 +29,17 @@ fn of_any_number_of_numbers_however_they_lie() {
             );
         }
     }
+    // One number as four, and of many equal ones the sum, which few accumulators would lose.
+    let four = tensor(&[3.0, 5.0, 7.0, 9.0], &device)
+        .narrow(0, 1, 1)
+        .expand([4]);
+    assert_eq!(host(sum_of_squares(four)), [100.0]);
+    let many = Tensor::<1>::ones([1 << 23], &device).mul_scalar(0.7);
+    let found = host(sum_of_squares(many))[0] / f64::from(1 << 23);
+    assert!(
+        (found / f64::from(0.7f32).powi(2) - 1.0).abs() < 2e-5,
+        "{found}"
+    );
     let none = Tensor::<2>::zeros([0, 3], &device);
     assert_eq!(host(sum_of_squares(none)), [0.0]);
 }

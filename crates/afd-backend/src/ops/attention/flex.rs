@@ -6,10 +6,7 @@ mod decoding;
 
 use std::ops::Range;
 
-use burn::{
-    backend::{Flex, flex::FlexTensor, ops::FloatTensorOps},
-    tensor::{DType, FloatDType, bf16},
-};
+use burn::backend::{Flex, flex::FlexTensor};
 use rayon::prelude::*;
 
 use super::{Attended, Inputs, Kernel, composed, masks::MASKED};
@@ -28,17 +25,12 @@ impl Kernel for Flex {
         let Some(views) = Views::of(inputs) else {
             return composed::forward(inputs);
         };
-        let (k, v) = (&views.k, &views.v);
-        match (views.queries(), k.dtype()) {
-            (1, DType::BF16) => decoding::forward(&views.problem::<bf16>(k.storage(), v.storage())),
-            (1, _) => decoding::forward(&views.problem::<f32>(k.storage(), v.storage())),
-            (_, DType::BF16) => Self::forward(&widened(inputs)),
-            _ => {
-                let problem = views.problem(k.storage(), v.storage());
-                over_blocks(&problem, |row, head, queries, scores, out, sums| {
-                    problem.attend(row, head, queries, scores, out, sums);
-                })
-            }
+        let problem = views.problem();
+        match problem.tq {
+            1 => decoding::forward(&problem),
+            _ => over_blocks(&problem, |row, head, queries, scores, out, sums| {
+                problem.attend(row, head, queries, scores, out, sums);
+            }),
         }
     }
 
@@ -50,10 +42,7 @@ impl Kernel for Flex {
         let (Some(views), Some(sums)) = (Views::of(inputs), &attended.log_sum_exp) else {
             return composed::backward(inputs, gradient);
         };
-        if views.k.dtype() == DType::BF16 {
-            return Self::backward(&widened(inputs), attended, gradient);
-        }
-        let problem = views.problem(views.k.storage(), views.v.storage());
+        let problem = views.problem();
         let Problem {
             b,
             tq,
@@ -96,19 +85,9 @@ impl Kernel for Flex {
     }
 }
 
-/// The same with keys and values in f32.
-fn widened(inputs: &Inputs<Flex>) -> Inputs<Flex> {
-    let [k, v] = [&inputs.k, &inputs.v].map(|x| Flex::float_cast(x.clone(), FloatDType::F32));
-    Inputs {
-        k,
-        v,
-        ..inputs.clone()
-    }
-}
-
 /// All results, by an `attend` that computes those of a block of queries of a head as [`Problem::attend`] does.
-fn over_blocks<T: Sync>(
-    problem: &Problem<'_, T>,
+fn over_blocks(
+    problem: &Problem<'_>,
     attend: impl Fn(usize, usize, Range<usize>, &mut Vec<f32>, &mut [f32], &mut [f32]) + Sync,
 ) -> Attended<Flex> {
     let Problem { b, tq, h, d, .. } = *problem;
@@ -161,10 +140,9 @@ struct Views {
 }
 
 impl Views {
-    /// None for numbers that are not f32; keys and values may be bf16.
+    /// None for numbers that are not f32.
     fn of(inputs: &Inputs<Flex>) -> Option<Self> {
-        let of_keys = [inputs.k.dtype(), inputs.v.dtype()];
-        if !all_f32(&[&inputs.q]) || ![[DType::F32; 2], [DType::BF16; 2]].contains(&of_keys) {
+        if !all_f32(&[&inputs.q, &inputs.k, &inputs.v]) {
             return None;
         }
         let side_by_side = |x: &FlexTensor| match x.layout().strides() {
@@ -188,12 +166,7 @@ impl Views {
         })
     }
 
-    fn queries(&self) -> usize {
-        self.q.layout().shape()[1]
-    }
-
-    /// Of keys and values of type `T`.
-    fn problem<'a, T>(&'a self, k: &'a [T], v: &'a [T]) -> Problem<'a, T> {
+    fn problem(&self) -> Problem<'_> {
         let dims = |x: &FlexTensor| {
             let shape = x.layout().shape();
             [shape[0], shape[1], shape[2], shape[3]]
@@ -202,9 +175,9 @@ impl Views {
         let mask = self.mask.as_ref().map(|mask| (values(mask), dims(mask)[0]));
         let seen = mask.map(|(values, _)| values.chunks(tk.max(1)).map(seen).collect());
         Problem {
-            q: Heads::of(&self.q, self.q.storage(), [0, 2, 1]),
-            k: Heads::of(&self.k, k, [0, 1, 2]),
-            v: Heads::of(&self.v, v, [0, 1, 2]),
+            q: Heads::of(&self.q, [0, 2, 1]),
+            k: Heads::of(&self.k, [0, 1, 2]),
+            v: Heads::of(&self.v, [0, 1, 2]),
             mask,
             seen,
             scale: self.scale,
@@ -229,20 +202,21 @@ fn seen(mask: &[f32]) -> Range<usize> {
 }
 
 /// A tensor by sequences, heads and tokens, in any order.
-struct Heads<'a, T = f32> {
-    values: &'a [T],
+#[derive(Clone, Copy)]
+struct Heads<'a> {
+    values: &'a [f32],
     /// How far apart sequences, heads and tokens are.
     strides: [usize; 3],
     tokens: usize,
     d: usize,
 }
 
-impl<'a, T> Heads<'a, T> {
+impl<'a> Heads<'a> {
     /// `axes` are those of sequences, heads and tokens.
-    fn of(x: &FlexTensor, storage: &'a [T], axes: [usize; 3]) -> Self {
+    fn of(x: &'a FlexTensor, axes: [usize; 3]) -> Self {
         let layout = x.layout();
         Self {
-            values: &storage[layout.start_offset()..],
+            values: &x.storage::<f32>()[layout.start_offset()..],
             strides: axes.map(|axis| layout.strides()[axis].unsigned_abs()),
             tokens: layout.shape()[axes[2]],
             d: layout.shape()[3],
@@ -250,7 +224,7 @@ impl<'a, T> Heads<'a, T> {
     }
 
     /// `[T, d]` of one head of one sequence.
-    fn head(&self, row: usize, head: usize) -> Matrix<'a, T> {
+    fn head(&self, row: usize, head: usize) -> Matrix<'a> {
         let [by_row, by_head, by_token] = self.strides;
         let values = &self.values[row * by_row + head * by_head..];
         Matrix::new(values, self.tokens, self.d, by_token)
@@ -258,10 +232,10 @@ impl<'a, T> Heads<'a, T> {
 }
 
 /// All that the blocks have in common.
-struct Problem<'a, T = f32> {
+struct Problem<'a> {
     q: Heads<'a>,
-    k: Heads<'a, T>,
-    v: Heads<'a, T>,
+    k: Heads<'a>,
+    v: Heads<'a>,
     /// `[rows, Tq, Tk]`, and how many rows that is: one for each sequence, or one for all.
     mask: Option<(&'a [f32], usize)>,
     /// Which keys each query sees at most; `[rows, Tq]`.
@@ -291,7 +265,7 @@ struct Buffers {
     slopes: Vec<f32>,
 }
 
-impl<T> Problem<'_, T> {
+impl Problem<'_> {
     /// Whether threads would cost more than they bring.
     fn is_small(&self) -> bool {
         self.b * self.h * self.tq * self.tk * self.d < 1 << 18
@@ -348,9 +322,7 @@ impl<T> Problem<'_, T> {
     fn kv_head(&self, head: usize) -> usize {
         head / (self.h / self.kv)
     }
-}
 
-impl Problem<'_> {
     /// Scores of a block of queries of a head against some keys, scaled, not capped nor masked.
     fn scores(
         &self,

@@ -55,8 +55,7 @@ impl ScoreOptions {
 /// Without a mask every query sees every key: what decoding one token wants. No gradient flows to
 /// the mask.
 ///
-/// The result has the type of `q`, and so have `k` and `v`, which on Flex may be bf16 beside an f32 `q`; the
-/// softmax is f32.
+/// All three have one type, and so has the result; the softmax is f32.
 ///
 /// # Panics
 /// When `H` is not a multiple of `K` or the shapes disagree.

@@ -99,11 +99,6 @@ impl<'a, T> Matrix<'a, T> {
         self.row
     }
 
-    /// How far apart columns are.
-    pub(crate) fn column(&self) -> usize {
-        self.column
-    }
-
     fn fits(&self) -> bool {
         self.rows == 0
             || self.columns == 0

@@ -1,15 +1,11 @@
 //! The kernel as a composition of Burn's operations, for any backend; of tensors of any number of dimensions, which
 //! primitives are.
 
-use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+use std::f32::consts::FRAC_1_SQRT_2;
 
 use burn::backend::{Backend, tensor::FloatTensor};
 
-use super::Gelu;
-
-/// `√(2/π)`.
-const ROOT: f32 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
-const CUBIC: f32 = 0.044715;
+use super::{CUBIC, Gelu, ROOT};
 
 pub(super) fn forward<B: Backend>(x: &FloatTensor<B>, kind: Gelu) -> FloatTensor<B> {
     B::float_mul(x.clone(), share::<B>(x, kind))
@@ -23,7 +19,9 @@ fn share<B: Backend>(x: &FloatTensor<B>, kind: Gelu) -> FloatTensor<B> {
             let square = B::float_mul(x.clone(), x.clone());
             let bend = B::float_add_scalar(B::float_mul_scalar(square, CUBIC.into()), 1f32.into());
             let inner = B::float_mul(bend, x.clone());
-            B::float_tanh(B::float_mul_scalar(inner, ROOT.into()))
+            // A GPU's tanh may be no number far out, where it is 1 long since.
+            let inner = B::float_mul_scalar(inner, ROOT.into());
+            B::float_tanh(B::float_clamp(inner, (-15f32).into(), 15f32.into()))
         }
     };
     B::float_mul_scalar(B::float_add_scalar(part, 1f32.into()), 0.5f32.into())

@@ -1,19 +1,15 @@
 //! The kernel on Flex: one pass, on all cores.
 
-use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+use std::f32::consts::FRAC_1_SQRT_2;
 
 use burn::backend::{Flex, flex::FlexTensor};
 
-use super::{Gelu, Kernel, composed};
+use super::{CUBIC, Gelu, Kernel, ROOT, composed};
 use crate::host::{exp, for_rows, wide};
 use crate::ops::flex::{all_f32, tensor, values};
 
 /// Numbers that are worked on in one call.
 const PART: usize = 4096;
-
-/// `√(2/π)`.
-const ROOT: f32 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
-const CUBIC: f32 = 0.044715;
 
 impl Kernel for Flex {
     fn forward(x: &FlexTensor, kind: Gelu) -> FlexTensor {
@@ -22,8 +18,20 @@ impl Kernel for Flex {
         }
         let x = x.to_contiguous();
         each(&x, &x, |out, x, _| match kind {
-            Gelu::Exact => map(out, x, x, |x, _| x * normal(x)),
-            Gelu::Tanh => map(out, x, x, |x, _| x * approximate(x)),
+            Gelu::Exact => map(
+                out,
+                x,
+                x,
+                #[inline(always)]
+                |x, _| x * normal(x),
+            ),
+            Gelu::Tanh => map(
+                out,
+                x,
+                x,
+                #[inline(always)]
+                |x, _| x * approximate(x),
+            ),
         })
     }
 
@@ -33,15 +41,25 @@ impl Kernel for Flex {
         }
         let (x, gradient) = (x.to_contiguous(), gradient.to_contiguous());
         each(&x, &gradient, |out, x, g| match kind {
-            Gelu::Exact => map(out, x, g, |x, g| {
-                g * (normal(x) + x * (0.5 * ROOT) * exp(-0.5 * x * x))
-            }),
-            Gelu::Tanh => map(out, x, g, |x, g| {
-                let share = approximate(x);
-                // `(1 − t²)/2` of `t = 2·share − 1`, times the slope of what `t` is taken of.
-                let bend = 2.0 * (share - share * share) * ROOT * (1.0 + 3.0 * CUBIC * x * x);
-                g * (share + x * bend)
-            }),
+            Gelu::Exact => map(
+                out,
+                x,
+                g,
+                #[inline(always)]
+                |x, g| g * (normal(x) + x * (0.5 * ROOT) * exp(-0.5 * x * x)),
+            ),
+            Gelu::Tanh => map(
+                out,
+                x,
+                g,
+                #[inline(always)]
+                |x, g| {
+                    let share = approximate(x);
+                    // `(1 − t²)/2` of `t = 2·share − 1`, times the slope of what `t` is taken of.
+                    let bend = 2.0 * (share - share * share) * ROOT * (1.0 + 3.0 * CUBIC * x * x);
+                    g * (share + x * bend)
+                },
+            ),
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Between forward and backward only the input is kept. On Flex and libtorch kernels compute it in one pass, elsewhere
 //! Burn's operations do.
 
+#[cfg(any(feature = "cube", feature = "flex"))]
 mod composed;
 #[cfg(feature = "flex")]
 mod flex;
@@ -24,6 +25,14 @@ use burn::{
 };
 
 use super::tape::{Kept, record};
+
+/// `√(2/π)` of the approximation.
+#[cfg(any(feature = "cube", feature = "flex"))]
+const ROOT: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
+
+/// Its factor of `x³`.
+#[cfg(any(feature = "cube", feature = "flex"))]
+const CUBIC: f32 = 0.044715;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -131,12 +131,15 @@ where
     Weighted { sum, gradients }
 }
 
+#[cfg(feature = "cube")]
 pub(super) fn scale<B: Backend>(gradient: FloatTensor<B>, factor: &FloatTensor<B>) -> FloatTensor<B>
 where
     DispatchTensor: DispatchKindConversion<B>,
 {
     let gradient = Tensor::<2>::from_primitive::<B>(gradient);
     let factor = Tensor::<1>::from_primitive::<B>(factor.clone());
-    let factor = factor.cast(gradient.dtype()).unsqueeze::<2>();
-    primitive::<B, 2>(gradient * factor)
+    // In f32: a factor that 16 bits do not hold would be off alike in every number.
+    let dtype = gradient.dtype();
+    let scaled = gradient.cast(FloatDType::F32) * factor.cast(FloatDType::F32).unsqueeze::<2>();
+    primitive::<B, 2>(scaled.cast(dtype))
 }

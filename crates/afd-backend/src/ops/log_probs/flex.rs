@@ -6,8 +6,11 @@ mod factors;
 
 use super::{Inputs, Kernel, Weighted, chunks, composed};
 use crate::host::{exp, for_rows, log_sum_exp, wide};
-use crate::ops::flex::{indices, matrix::Matrix, tensor, values};
+use crate::ops::flex::{all_f32, indices, matrix::Matrix, tensor, values};
 use factors::Factors;
+
+/// Numbers that are multiplied in one call.
+const PART: usize = 4096;
 
 impl Kernel for Flex {
     fn forward(inputs: &Inputs<Self>) -> (FlexTensor, FlexTensor) {
@@ -99,7 +102,17 @@ impl Kernel for Flex {
 
     fn scale(gradient: FlexTensor, factor: &FlexTensor) -> FlexTensor {
         let factor = values(&factor.to_contiguous())[0];
-        <Self as FloatTensorOps<Self>>::float_mul_scalar(gradient, factor.into())
+        let is_whole = |x: &FlexTensor| x.storage::<f32>().len() == x.layout().num_elements();
+        if !all_f32(&[&gradient]) || !is_whole(&gradient) {
+            return Self::float_mul_scalar(gradient, factor.into());
+        }
+        // In the order in which they lie, which is the head's.
+        let mut gradient = gradient;
+        let numbers = gradient.storage_mut::<f32>();
+        for_rows(numbers, PART, |_, part| {
+            part.iter_mut().for_each(|number| *number *= factor);
+        });
+        gradient
     }
 }
 

@@ -24,13 +24,14 @@ use burn::{
         backend_extension,
         tensor::{FloatTensor, IntTensor},
     },
-    tensor::Int,
+    tensor::{DType, Int},
 };
 
 use super::{
     primitive,
     tape::{Kept, alike, constant, record},
 };
+use crate::device::is_flex;
 
 /// Fewest rows of the logits matrix that are alive at once.
 const ROWS: usize = 256;
@@ -41,14 +42,15 @@ const LOGITS: usize = 1 << 21;
 /// `log softmax(hidden · weight)[target]` in nats, one number per row.
 ///
 /// `hidden` is `[N, D]`, `weight` the output head `[D, V]`, `targets` `[N]`; the result is
-/// `[N]` in f32. Logits are computed in the type of `weight`, their softmax in f32. A `softcap` `c`
+/// `[N]` in f32. Logits are computed in the type of `hidden` if that has 16 bits, in that of `weight` if not, and
+/// their softmax in f32. A `softcap` `c`
 /// makes a logit `c·tanh(logit/c)` first.
 ///
 /// Rows are taken a few hundred at a time, forward and backward, so that `[N, V]` is never held. The
 /// price is one more product with the head in backward.
 ///
 /// # Panics
-/// When the shapes disagree.
+/// When the shapes disagree, or on some devices when there are no rows.
 pub fn token_log_probs(
     hidden: Tensor<2>,
     weight: Tensor<2>,
@@ -58,8 +60,7 @@ pub fn token_log_probs(
     let [n, width] = hidden.dims();
     assert_eq!(targets.dims()[0], n, "one target per row");
     assert_eq!(weight.dims()[0], width, "the head reads hidden states");
-    let hidden = hidden.cast(weight.dtype());
-    let (hidden, weight) = alike(hidden, weight);
+    let (hidden, weight) = computing(hidden, weight);
     Tensor::from_dispatch(<Dispatch as TokenLogProbs>::token_log_probs(
         hidden.into_dispatch(),
         weight.into_dispatch(),
@@ -77,7 +78,7 @@ pub fn token_log_probs(
 /// arXiv 2410.10989, 3.2).
 ///
 /// # Panics
-/// When the shapes disagree.
+/// When the shapes disagree, or on some devices when there are no rows.
 pub fn weighted_log_probs(
     hidden: Tensor<2>,
     weight: Tensor<2>,
@@ -89,20 +90,35 @@ pub fn weighted_log_probs(
     assert_eq!(targets.dims()[0], n, "one target per row");
     assert_eq!(factors.dims()[0], n, "one factor per row");
     assert_eq!(weight.dims()[0], width, "the head reads hidden states");
-    let hidden = hidden.cast(weight.dtype());
-    let (hidden, weight) = alike(hidden, weight);
+    let (hidden, weight) = computing(hidden, weight);
     Tensor::from_dispatch(<Dispatch as TokenLogProbs>::weighted_log_probs(
         hidden.into_dispatch(),
         weight.into_dispatch(),
         targets.into_dispatch(),
-        Factors(constant(factors)),
+        Constant(constant(factors)),
         softcap,
     ))
 }
 
 /// What log-probabilities are multiplied by, on its way through a dispatch: it is never tracked.
 #[derive(Debug, Clone)]
-struct Factors(Tensor<1>);
+struct Constant(Tensor<1>);
+
+/// Both in the type that logits are computed in; but weights that are only rounded for it stay as they are.
+fn computing(hidden: Tensor<2>, weight: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+    let dtype = match hidden.dtype() {
+        DType::F16 | DType::BF16 => hidden.dtype(),
+        _ => weight.dtype(),
+    };
+    let hidden = hidden.cast(dtype);
+    let is_rounded = dtype == DType::BF16 && is_flex(&weight.device());
+    let weight = if is_rounded {
+        weight
+    } else {
+        weight.cast(dtype)
+    };
+    alike(hidden, weight)
+}
 
 /// The rows that are worked on together, of `n` with `vocab` logits each: their first, and how many.
 fn chunks(n: usize, vocab: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -115,7 +131,7 @@ fn chunks(n: usize, vocab: usize) -> impl Iterator<Item = (usize, usize)> {
 /// The operation as its backward pass sees it.
 #[derive(Debug, Clone)]
 struct Inputs<B: Backend> {
-    /// `[N, D]`, in the type of `weight`.
+    /// `[N, D]`, in the type logits are computed in.
     hidden: FloatTensor<B>,
     /// `[D, V]`.
     weight: FloatTensor<B>,
@@ -129,7 +145,7 @@ trait Kernel: Backend {
     /// Log-probabilities, and the logarithms of the softmax's denominators; `[N]` each, in f32.
     fn forward(inputs: &Inputs<Self>) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Gradients of `hidden` and `weight`, in their types, from those of the log-probabilities
+    /// Gradients of `hidden` and `weight`, in their types or in f32, from those of the log-probabilities
     /// `[N]`; what nobody `wants` is none.
     fn backward(
         inputs: &Inputs<Self>,
@@ -202,7 +218,7 @@ trait TokenLogProbs: Backend {
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
-        factors: Factors,
+        factors: Constant,
         softcap: Option<f64>,
     ) -> FloatTensor<Self>;
 }
@@ -230,7 +246,7 @@ macro_rules! without_gradients {
                 hidden: FloatTensor<Self>,
                 weight: FloatTensor<Self>,
                 targets: IntTensor<Self>,
-                Factors(factors): Factors,
+                Constant(factors): Constant,
                 softcap: Option<f64>,
             ) -> FloatTensor<Self> {
                 let inputs = Inputs {
@@ -277,7 +293,7 @@ where
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
-        Factors(factors): Factors,
+        Constant(factors): Constant,
         softcap: Option<f64>,
     ) -> FloatTensor<Self> {
         let wants = [hidden.is_tracked(), weight.is_tracked()];

@@ -29,8 +29,9 @@ pub fn activation_dtype(device: &Device, dtype: FloatDType) -> FloatDType {
     }
 }
 
-/// `x · weight`, computed in `dtype`: `[M, K]` by `[K, N]`, of any types, is `[M, N]` in
-/// [`activation_dtype`].
+/// `x · weight`, computed in `dtype`: `[M, K]` by `[K, N]`, a weight of f32 or of `dtype`, is `[M, N]` in
+/// [`activation_dtype`]. In bf16 on Flex `x`, the weight, and in backward the gradient of the result are rounded;
+/// sums and results, gradients too, are f32.
 ///
 /// # Panics
 /// When the shapes disagree.

@@ -1,8 +1,6 @@
 //! A single query for each sequence, as in decoding: products of a row, for which a matrix kernel's preparations would
-//! take longer than they save. Keys and values are read once, so that little else than their bytes counts; they may be
-//! bf16.
-
-use burn::{backend::Flex, tensor::bf16};
+//! take longer than they save.
+use burn::backend::Flex;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{Attended, Problem, over_blocks};
@@ -11,45 +9,20 @@ use crate::ops::flex::matrix::Matrix;
 /// Keys whose values are added at once, so that a sum is read and written once for all of them.
 const KEYS: usize = 4;
 
-/// A number as it is stored.
-pub(super) trait Stored: Copy + Sync {
-    /// Some of them as f32, in the `buffer` if they must be widened.
-    fn widened<'a>(numbers: &'a [Self], buffer: &'a mut [f32]) -> &'a [f32];
-}
-
-impl Stored for f32 {
-    #[inline(always)]
-    fn widened<'a>(numbers: &'a [Self], _: &'a mut [f32]) -> &'a [f32] {
-        numbers
-    }
-}
-
-impl Stored for bf16 {
-    #[inline(always)]
-    fn widened<'a>(numbers: &'a [Self], buffer: &'a mut [f32]) -> &'a [f32] {
-        for (wide, number) in buffer.iter_mut().zip(numbers) {
-            *wide = f32::from_bits(u32::from(number.to_bits()) << 16);
-        }
-        buffer
-    }
-}
-
 /// The results of all sequences' only queries.
-pub(super) fn forward<T: Stored>(problem: &Problem<'_, T>) -> Attended<Flex> {
+pub(super) fn forward(problem: &Problem<'_>) -> Attended<Flex> {
     let d = problem.d;
-    over_blocks(problem, |row, head, query, buffer, out, sums| {
+    over_blocks(problem, |row, head, query, weights, out, sums| {
         let keys = problem.keys(row, &query);
         let kv_head = problem.kv_head(head);
         let [k, v] = [&problem.k, &problem.v]
             .map(|heads| heads.head(row, kv_head).narrow(keys.start, keys.len()));
-        buffer.resize(keys.len() + KEYS * d, 0.0);
-        let (weights, buffer) = buffer.split_at_mut(keys.len());
+        weights.resize(keys.len(), 0.0);
         Arch::new().dispatch(Scores {
             q: &problem.q.head(row, head).from(0, 0)[..d],
             keys: k,
             scale: problem.scale,
             scores: weights,
-            buffer,
         });
         let (total, sum) = problem.soften(row, 0, &keys, weights);
         sums[0] = sum;
@@ -58,22 +31,19 @@ pub(super) fn forward<T: Stored>(problem: &Problem<'_, T>) -> Attended<Flex> {
             values: v,
             total,
             out: &mut out[..d],
-            buffer,
         });
     })
 }
 
 /// `scores[j] ← scale · q·kⱼ`.
-struct Scores<'a, T> {
+struct Scores<'a> {
     q: &'a [f32],
-    keys: Matrix<'a, T>,
+    keys: Matrix<'a>,
     scale: f32,
     scores: &'a mut [f32],
-    /// Room for a key.
-    buffer: &'a mut [f32],
 }
 
-impl<T: Stored> WithSimd for Scores<'_, T> {
+impl WithSimd for Scores<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -81,8 +51,7 @@ impl<T: Stored> WithSimd for Scores<'_, T> {
         let d = self.q.len();
         let (q, rest_q) = S::as_simd_f32s(self.q);
         for (j, score) in self.scores.iter_mut().enumerate() {
-            let key = T::widened(&self.keys.from(j, 0)[..d], &mut self.buffer[..d]);
-            let (key, rest) = S::as_simd_f32s(key);
+            let (key, rest) = S::as_simd_f32s(&self.keys.from(j, 0)[..d]);
             let mut sum = simd.splat_f32s(0.0);
             for (q, key) in q.iter().zip(key) {
                 sum = simd.mul_add_f32s(*q, *key, sum);
@@ -94,16 +63,14 @@ impl<T: Stored> WithSimd for Scores<'_, T> {
 }
 
 /// `out ← Σ wⱼ·vⱼ / total`.
-struct Mean<'a, T> {
+struct Mean<'a> {
     weights: &'a [f32],
-    values: Matrix<'a, T>,
+    values: Matrix<'a>,
     total: f32,
     out: &'a mut [f32],
-    /// Room for [`KEYS`] values.
-    buffer: &'a mut [f32],
 }
 
-impl<T: Stored> WithSimd for Mean<'_, T> {
+impl WithSimd for Mean<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -111,17 +78,9 @@ impl<T: Stored> WithSimd for Mean<'_, T> {
         let d = self.out.len();
         self.out.fill(0.0);
         let (groups, rest) = self.weights.as_chunks::<KEYS>();
-        let (a, others) = self.buffer.split_at_mut(d);
-        let (b, others) = others.split_at_mut(d);
-        let (c, e) = others.split_at_mut(d);
         for (group, weights) in groups.iter().enumerate() {
-            let value = |i: usize| &self.values.from(group * KEYS + i, 0)[..d];
-            let values = [
-                T::widened(value(0), a),
-                T::widened(value(1), b),
-                T::widened(value(2), c),
-                T::widened(value(3), e),
-            ];
+            let values: [&[f32]; KEYS] =
+                std::array::from_fn(|i| &self.values.from(group * KEYS + i, 0)[..d]);
             let (out, rest) = S::as_mut_simd_f32s(self.out);
             let lanes = values.map(|value| S::as_simd_f32s(value).0);
             let by = weights.map(|weight| simd.splat_f32s(weight));
@@ -140,7 +99,7 @@ impl<T: Stored> WithSimd for Mean<'_, T> {
         }
         let first = groups.len() * KEYS;
         for (j, weight) in rest.iter().enumerate() {
-            let value = T::widened(&self.values.from(first + j, 0)[..d], a);
+            let value = &self.values.from(first + j, 0)[..d];
             for (out, value) in self.out.iter_mut().zip(value) {
                 *out += weight * value;
             }

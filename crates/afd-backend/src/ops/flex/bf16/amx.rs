@@ -9,8 +9,9 @@ use rayon::prelude::*;
 
 use super::{
     super::matrix::Matrix,
-    pack::{Line, Number, Order, Packed, SIDE},
-    target::Target,
+    Number,
+    pack::{Line, Order, Packed, SIDE},
+    strip::Strip,
 };
 
 /// Multiplications of a product below which threads cost more than they bring.
@@ -77,149 +78,137 @@ pub(super) fn multiply<T: Number>(
     if rows == 0 || columns == 0 {
         return;
     }
-    let out = Target::new(out, row, [rows, columns], keep);
+    let strips = Strip::all(out, row, [rows, columns]);
     if terms == 0 {
         if !keep {
-            (0..rows * columns)
-                .for_each(|at| out.line(at / columns, at % columns, |line| line.fill(0.0)));
+            strips.into_iter().for_each(|mut strip| strip.clear());
         }
         return;
     }
     let a = Packed::new(a, Order::Rows);
-    let panels = b.lines.chunks(2 * SIDE * a.tiles()).enumerate();
-    let work =
-        |(index, panels): (usize, &[Line])| multiply_columns(&a, panels, 2 * SIDE * index, &out);
+    let parts = strips.into_iter().zip(b.lines.chunks(2 * SIDE * a.tiles()));
+    let work = |(strip, panels): (Strip<'_>, &[Line])| multiply_strip(&a, panels, strip, keep);
     match rows * columns * terms < WORTH_THREADS {
-        true => panels.for_each(work),
+        true => parts.for_each(work),
         false => {
-            let panels: Vec<_> = panels.collect();
-            panels.into_par_iter().for_each(work);
+            let parts: Vec<_> = parts.collect();
+            parts.into_par_iter().for_each(work);
         }
     }
 }
 
-/// The columns `column..column + 32` of the product, whose panels these are.
-fn multiply_columns(a: &Packed, panels: &[Line], column: usize, out: &Target<'_>) {
+/// The columns of the product that are these two panels'.
+fn multiply_strip(a: &Packed, panels: &[Line], mut out: Strip<'_>, keep: bool) {
     let tiles = a.tiles();
     let (near, far) = panels.split_at(tiles * SIDE);
     assert_eq!(near.len(), far.len(), "two panels");
-    // SAFETY: the processor has tiles.
+    // SAFETY: the processor has tiles, and the layout is one it knows.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &LAYOUT, options(nostack, readonly)) };
     for (index, rows) in a.lines.chunks(2 * SIDE * tiles).enumerate() {
         let (first, second) = rows.split_at(SIDE * tiles);
-        let rows = (first, Some(second).filter(|second| !second.is_empty()));
-        block(rows, [near, far], (2 * SIDE * index, column), out);
+        let second = Some(second).filter(|second| !second.is_empty());
+        let row = 2 * SIDE * index;
+        let count = if second.is_some() { 2 * SIDE } else { SIDE };
+        if let Some((start, apart)) = out.whole(row, count) {
+            // SAFETY: rows and panels hold as many tiles, as the slices say, and the strip, which is borrowed
+            // mutably, has `count` rows of 32 sums from `start` on, `apart` numbers apart.
+            unsafe { sums(first, second, [near, far], keep, start, apart) };
+            continue;
+        }
+        // At an edge by way of a buffer.
+        let mut buffer = [Sums([0.0; 2 * SIDE]); 2 * SIDE];
+        if keep {
+            for (i, Sums(sums)) in buffer.iter_mut().enumerate() {
+                let line = out.line(row + i);
+                sums[..line.len()].copy_from_slice(line);
+            }
+        }
+        let start = buffer.as_mut_ptr().cast();
+        // SAFETY: as above, with the buffer's 32 rows of 32 sums.
+        unsafe { sums(first, second, [near, far], keep, start, 2 * SIDE) };
+        for (i, Sums(sums)) in buffer[..count].iter().enumerate() {
+            let line = out.line(row + i);
+            line.copy_from_slice(&sums[..line.len()]);
+        }
     }
     // SAFETY: as above.
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
-/// One or two groups of rows by two panels, which is what is `at` that row and column of the product.
-fn block(
-    rows: (&[Line], Option<&[Line]>),
-    panels: [&[Line]; 2],
-    at: (usize, usize),
-    out: &Target<'_>,
-) {
-    let place = |(row, column)| out.whole((at.0 + row, at.1 + column));
-    let wanted = if rows.1.is_some() { 4 } else { 2 };
-    let whole = PLACES.map(place);
-    if let [Some(a), Some(b), c, d] = whole
-        && (c.is_some() && d.is_some() || wanted == 2)
-    {
-        let [c, d] = [c, d].map(|place| place.unwrap_or(std::ptr::null_mut()));
-        // SAFETY: rows and panels hold as many tiles, as the slices say; each place of sums that is wanted is a
-        // whole tile of `out`, which nobody else reads or writes.
-        return unsafe {
-            sums(
-                rows,
-                panels,
-                out.keep,
-                [a, b, c, d].map(|place| (place, out.row)),
-            )
-        };
-    }
-    // At an edge by way of a buffer.
-    let mut buffer = [Sums([0.0; SIDE]); 4 * SIDE];
-    let line = |index: usize, work: &mut dyn FnMut(&mut [f32])| {
-        let (row, column) = PLACES[index / SIDE];
-        out.line(at.0 + row + index % SIDE, at.1 + column, work);
-    };
-    if out.keep {
-        for (i, Sums(sums)) in buffer.iter_mut().enumerate() {
-            line(i, &mut |line| sums[..line.len()].copy_from_slice(line));
-        }
-    }
-    let start = buffer.as_mut_ptr();
-    // SAFETY: as above, and the buffer holds four tiles.
-    unsafe {
-        let places = [0, 1, 2, 3].map(|tile| (start.add(tile * SIDE).cast::<f32>(), SIDE));
-        sums(rows, panels, out.keep, places);
-    }
-    for (i, Sums(sums)) in buffer[..wanted * SIDE].iter().enumerate() {
-        line(i, &mut |line| line.copy_from_slice(&sums[..line.len()]));
-    }
-}
-
-/// Where the four tiles of sums stand that are computed at once.
-const PLACES: [(usize, usize); 4] = [(0, 0), (0, SIDE), (SIDE, 0), (SIDE, SIDE)];
-
-/// A row of a tile of sums.
+/// A row of sums at an edge.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Sums([f32; SIDE]);
+struct Sums([f32; 2 * SIDE]);
 
-/// Where 16 rows of 16 sums begin, and how many numbers apart the rows are.
-type Place = (*mut f32, usize);
-
-/// Puts the sums of one or two groups of rows by two panels in their places, or adds them to what is there.
+/// Puts the sums of one or two groups of 16 rows by two panels of 16 columns from `start` on, in rows `apart` numbers
+/// apart, or adds them to what is there.
+///
+/// # Safety
+/// The processor has tiles and has been told their layout. The slices are of equal length, whole tiles and at least
+/// one. There are as many rows of 32 numbers at `start`, and nobody else reads or writes them.
 unsafe fn sums(
-    rows: (&[Line], Option<&[Line]>),
+    first: &[Line],
+    second: Option<&[Line]>,
     panels: [&[Line]; 2],
     keep: bool,
-    sums: [Place; 4],
+    start: *mut f32,
+    apart: usize,
 ) {
-    let tiles = rows.0.len() / SIDE;
-    // SAFETY: as the caller sees to it.
-    unsafe {
-        match rows {
-            (first, Some(second)) => four(tiles, [first, second], panels, keep, sums),
-            (first, None) => two(tiles, first, panels, keep, [sums[0], sums[1]]),
+    let tiles = first.len() / SIDE;
+    let line = size_of::<Line>();
+    let stride = apart * size_of::<f32>();
+    // The tiles to the right begin 64 bytes further on, those below after 16 rows.
+    let below = start.wrapping_add(SIDE * apart);
+    let Some(second) = second else {
+        // SAFETY: the tiles of sums begin at `start`; those that are loaded lie in the slices.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "test {keep}, {keep}",
+                "jz 2f",
+                "tileloadd tmm0, [{start} + {stride}]",
+                "tileloadd tmm1, [{start} + {stride} + 64]",
+                "2:",
+                "tileloadd tmm4, [{a} + {line}]",
+                "tileloadd tmm6, [{b0} + {line}]",
+                "tileloadd tmm7, [{b1} + {line}]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "add {a}, 1024",
+                "add {b0}, 1024",
+                "add {b1}, 1024",
+                "dec {tiles}",
+                "jnz 2b",
+                "tilestored [{start} + {stride}], tmm0",
+                "tilestored [{start} + {stride} + 64], tmm1",
+                keep = in(reg) usize::from(keep),
+                start = in(reg) start,
+                stride = in(reg) stride,
+                a = inout(reg) first.as_ptr() => _,
+                b0 = inout(reg) panels[0].as_ptr() => _,
+                b1 = inout(reg) panels[1].as_ptr() => _,
+                tiles = inout(reg) tiles => _,
+                line = in(reg) line,
+                out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
         }
-    }
-}
-
-/// Two groups of rows by two panels.
-unsafe fn four(
-    tiles: usize,
-    rows: [&[Line]; 2],
-    panels: [&[Line]; 2],
-    keep: bool,
-    sums: [Place; 4],
-) {
+        return;
+    };
+    // SAFETY: as above, with the tiles below.
     unsafe {
         asm!(
-            "test {keep}, {keep}",
-            "jz 2f",
-            "tileloadd tmm0, [{c0} + {s0}]",
-            "tileloadd tmm1, [{c1} + {s1}]",
-            "tileloadd tmm2, [{c2} + {s2}]",
-            "tileloadd tmm3, [{c3} + {s3}]",
-            "jmp 3f",
-            "2:",
             "tilezero tmm0",
             "tilezero tmm1",
             "tilezero tmm2",
             "tilezero tmm3",
-            "3:",
-            keep = in(reg) usize::from(keep),
-            c0 = in(reg) sums[0].0, s0 = in(reg) sums[0].1 * 4,
-            c1 = in(reg) sums[1].0, s1 = in(reg) sums[1].1 * 4,
-            c2 = in(reg) sums[2].0, s2 = in(reg) sums[2].1 * 4,
-            c3 = in(reg) sums[3].0, s3 = in(reg) sums[3].1 * 4,
-            options(nostack),
-        );
-        asm!(
+            "test {keep}, {keep}",
+            "jz 2f",
+            "tileloadd tmm0, [{start} + {stride}]",
+            "tileloadd tmm1, [{start} + {stride} + 64]",
+            "tileloadd tmm2, [{below} + {stride}]",
+            "tileloadd tmm3, [{below} + {stride} + 64]",
             "2:",
             "tileloadd tmm4, [{a0} + {line}]",
             "tileloadd tmm6, [{b0} + {line}]",
@@ -233,63 +222,24 @@ unsafe fn four(
             "add {a1}, 1024",
             "add {b0}, 1024",
             "add {b1}, 1024",
-            "dec {count}",
+            "dec {tiles}",
             "jnz 2b",
-            a0 = inout(reg) rows[0].as_ptr() => _,
-            a1 = inout(reg) rows[1].as_ptr() => _,
-            b0 = inout(reg) panels[0].as_ptr() => _,
-            b1 = inout(reg) panels[1].as_ptr() => _,
-            count = inout(reg) tiles => _,
-            line = in(reg) size_of::<Line>(),
-            options(nostack, readonly),
-        );
-        asm!(
-            "tilestored [{c0} + {s0}], tmm0",
-            "tilestored [{c1} + {s1}], tmm1",
-            "tilestored [{c2} + {s2}], tmm2",
-            "tilestored [{c3} + {s3}], tmm3",
-            c0 = in(reg) sums[0].0, s0 = in(reg) sums[0].1 * 4,
-            c1 = in(reg) sums[1].0, s1 = in(reg) sums[1].1 * 4,
-            c2 = in(reg) sums[2].0, s2 = in(reg) sums[2].1 * 4,
-            c3 = in(reg) sums[3].0, s3 = in(reg) sums[3].1 * 4,
-            options(nostack),
-        );
-    }
-}
-
-/// One group of rows by two panels.
-unsafe fn two(tiles: usize, rows: &[Line], panels: [&[Line]; 2], keep: bool, sums: [Place; 2]) {
-    unsafe {
-        asm!(
-            "test {keep}, {keep}",
-            "jz 2f",
-            "tileloadd tmm0, [{c0} + {s0}]",
-            "tileloadd tmm1, [{c1} + {s1}]",
-            "jmp 3f",
-            "2:",
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "3:",
-            "tileloadd tmm4, [{a} + {line}]",
-            "tileloadd tmm6, [{b0} + {line}]",
-            "tileloadd tmm7, [{b1} + {line}]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "add {a}, 1024",
-            "add {b0}, 1024",
-            "add {b1}, 1024",
-            "dec {count}",
-            "jnz 3b",
-            "tilestored [{c0} + {s0}], tmm0",
-            "tilestored [{c1} + {s1}], tmm1",
+            "tilestored [{start} + {stride}], tmm0",
+            "tilestored [{start} + {stride} + 64], tmm1",
+            "tilestored [{below} + {stride}], tmm2",
+            "tilestored [{below} + {stride} + 64], tmm3",
             keep = in(reg) usize::from(keep),
-            c0 = in(reg) sums[0].0, s0 = in(reg) sums[0].1 * 4,
-            c1 = in(reg) sums[1].0, s1 = in(reg) sums[1].1 * 4,
-            a = inout(reg) rows.as_ptr() => _,
+            start = in(reg) start,
+            below = in(reg) below,
+            stride = in(reg) stride,
+            a0 = inout(reg) first.as_ptr() => _,
+            a1 = inout(reg) second.as_ptr() => _,
             b0 = inout(reg) panels[0].as_ptr() => _,
             b1 = inout(reg) panels[1].as_ptr() => _,
-            count = inout(reg) tiles => _,
-            line = in(reg) size_of::<Line>(),
+            tiles = inout(reg) tiles => _,
+            line = in(reg) line,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
         );
     }

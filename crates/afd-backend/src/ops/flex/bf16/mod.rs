@@ -6,16 +6,20 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod number;
+#[cfg(target_arch = "x86_64")]
 mod pack;
+#[cfg(target_arch = "x86_64")]
 mod spare;
-mod target;
+#[cfg(target_arch = "x86_64")]
+mod strip;
 #[cfg(test)]
 mod tests;
 
 use super::matrix::{self, Matrix};
 use crate::host::{for_rows, wide};
 
-pub(crate) use pack::Number;
+pub(crate) use number::Number;
 
 /// A right factor, as it is multiplied by here.
 #[derive(Debug)]
@@ -27,7 +31,7 @@ enum Factor {
     #[cfg(target_arch = "x86_64")]
     Tiles(pack::Packed),
     /// For `gemm`: rounded, in f32, row after row.
-    Rounded { values: Vec<f32>, columns: usize },
+    Rounded { values: Vec<f32>, shape: [usize; 2] },
 }
 
 impl Weights {
@@ -43,7 +47,7 @@ impl Weights {
     fn rounded<T: Number>(right: Matrix<'_, T>) -> Self {
         Self(Factor::Rounded {
             values: rounded(right),
-            columns: right.columns(),
+            shape: [right.rows(), right.columns()],
         })
     }
 
@@ -51,7 +55,7 @@ impl Weights {
         match &self.0 {
             #[cfg(target_arch = "x86_64")]
             Factor::Tiles(tiles) => tiles.rows,
-            Factor::Rounded { columns, .. } => *columns,
+            Factor::Rounded { shape, .. } => shape[1],
         }
     }
 }
@@ -70,13 +74,11 @@ pub(crate) fn multiply<T: Number>(
     match &b.0 {
         #[cfg(target_arch = "x86_64")]
         Factor::Tiles(b) => amx::multiply(out, row, keep, a, b),
-        Factor::Rounded { values, columns } => {
+        Factor::Rounded { values, shape } => {
+            let (m, [k, n]) = (a.rows(), *shape);
+            assert_eq!(a.columns(), k, "inner sides of a product");
             let rows = rounded(a);
-            let (m, k) = (a.rows(), a.columns());
-            let (a, b) = (
-                Matrix::new(&rows, m, k, k),
-                Matrix::new(values, k, *columns, *columns),
-            );
+            let (a, b) = (Matrix::new(&rows, m, k, k), Matrix::new(values, k, n, n));
             matrix::multiply(out, row, keep, 1.0, a, b, true);
         }
     }
@@ -87,11 +89,11 @@ fn rounded<T: Number>(matrix: Matrix<'_, T>) -> Vec<f32> {
     let width = matrix.columns();
     let mut values = vec![0.0; matrix.rows() * width];
     for_rows(&mut values, width, |i, row| {
-        let line = matrix.from(i, 0).iter().step_by(matrix.column());
         wide(
             #[inline(always)]
             || {
-                for (value, number) in row.iter_mut().zip(line) {
+                for (j, value) in row.iter_mut().enumerate() {
+                    let number = matrix.from(i, j)[0];
                     *value = f32::from_bits(u32::from(number.to_bf16()) << 16);
                 }
             },

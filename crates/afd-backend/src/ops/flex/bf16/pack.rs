@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{super::matrix::Matrix, spare};
+use super::{super::matrix::Matrix, Number, spare};
 use crate::host::wide;
 
 /// Rows or columns in a tile, and pairs along the sum.
@@ -16,30 +16,6 @@ pub(super) struct Line(pub(super) [u32; SIDE]);
 
 /// Tiles below which threads cost more than they bring.
 const WORTH_THREADS: usize = 128;
-
-/// A number that is rounded to bf16.
-pub(crate) trait Number: Copy + Sync {
-    /// Its bits once it is bf16, to the nearest, ties to even.
-    fn to_bf16(self) -> u16;
-}
-
-impl Number for f32 {
-    #[inline(always)]
-    fn to_bf16(self) -> u16 {
-        let bits = self.to_bits();
-        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-        // What is no number must not become infinity.
-        let quiet = bits >> 16 | 0x40;
-        (if self.is_nan() { quiet } else { rounded }) as u16
-    }
-}
-
-impl Number for burn::tensor::bf16 {
-    #[inline(always)]
-    fn to_bf16(self) -> u16 {
-        self.to_bits()
-    }
-}
 
 /// Rows of a factor, zeros behind them up to whole tiles: all tiles of 16 rows, one after the other, then those of the
 /// next 16.

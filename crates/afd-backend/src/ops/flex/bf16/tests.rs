@@ -101,12 +101,15 @@ fn many_threads_write_what_one_does() {
     let [m, k, n] = [200, 256, 1000];
     let (a, b) = (numbers(m * k, 3), numbers(k * n, 5));
     let a = matrix(&a, [m, k], false);
-    let weights = Weights::new(matrix(&b, [k, n], true));
-    let (mut whole, mut part) = (vec![0.0; m * n], vec![0.0; 20 * n]);
-    multiply(&mut whole, n, false, a, &weights);
-    for start in (0..m).step_by(20) {
-        multiply(&mut part, n, false, a.narrow(start, 20), &weights);
-        assert_eq!(part, whole[start * n..(start + 20) * n]);
+    for weights in all(matrix(&b, [k, n], true)) {
+        // Ten rows are too few for threads.
+        let (mut whole, mut part) = (vec![0.0; m * n], vec![0.0; 10 * n]);
+        multiply(&mut whole, n, false, a, &weights);
+        for start in (0..m).step_by(10) {
+            multiply(&mut part, n, false, a.narrow(start, 10), &weights);
+            let same = part.iter().zip(&whole[start * n..]);
+            assert!(same.into_iter().all(|(a, b)| (a - b).abs() < 1e-4));
+        }
     }
 }
 
@@ -143,5 +146,22 @@ fn what_is_no_number_stays_none() {
         let left = Matrix::new(&[f32::NAN, 1.0], 1, 2, 2);
         multiply(&mut out, 1, false, left, &weights);
         assert!(out[0].is_nan());
+    }
+}
+
+#[test]
+fn a_factor_of_another_shape_is_refused() {
+    for weights in all(Matrix::new(&[1.0f32, 1.0], 2, 1, 1)) {
+        let product = || {
+            multiply(
+                &mut [0.0],
+                1,
+                false,
+                Matrix::new(&[1.0f32; 3], 1, 3, 3),
+                &weights,
+            )
+        };
+        let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(product));
+        assert!(refused.is_err());
     }
 }

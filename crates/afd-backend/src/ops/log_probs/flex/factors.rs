@@ -1,13 +1,13 @@
 //! Hidden states and head, multiplied in the type they are in.
 
-use std::sync::OnceLock;
+use std::cell::OnceCell;
 
 use burn::{
     backend::flex::FlexTensor,
     tensor::{DType, bf16},
 };
 
-use crate::ops::flex::{bf16 as half, matrix, matrix::Matrix};
+use crate::ops::flex::{bf16 as products, matrix, matrix::Matrix};
 
 /// `[N, D]` and `[D, V]`.
 pub(super) enum Factors<'a> {
@@ -15,11 +15,49 @@ pub(super) enum Factors<'a> {
     Bf16(Matrix<'a, bf16>, Head<'a>),
 }
 
-/// A head in bf16, and what products with it and with its transpose want, once they have been asked for.
+/// A head for products in bf16: its weights as they are held, and as products with it and with its transpose want
+/// them, once they have been asked for.
 pub(super) struct Head<'a> {
-    weight: Matrix<'a, bf16>,
-    forwards: OnceLock<half::Weights>,
-    backwards: OnceLock<half::Weights>,
+    weight: Held<'a>,
+    forwards: OnceCell<products::Weights>,
+    backwards: OnceCell<products::Weights>,
+}
+
+/// Weights that are read alone may be held in bf16.
+#[derive(Clone, Copy)]
+enum Held<'a> {
+    F32(Matrix<'a>),
+    Bf16(Matrix<'a, bf16>),
+}
+
+impl Held<'_> {
+    fn shape(self) -> [usize; 2] {
+        match self {
+            Self::F32(weight) => [weight.rows(), weight.columns()],
+            Self::Bf16(weight) => [weight.rows(), weight.columns()],
+        }
+    }
+
+    fn is_transposed(self) -> bool {
+        match self {
+            Self::F32(weight) => weight.is_transposed(),
+            Self::Bf16(weight) => weight.is_transposed(),
+        }
+    }
+
+    fn packed(self) -> products::Weights {
+        match self {
+            Self::F32(weight) => products::Weights::new(weight),
+            Self::Bf16(weight) => products::Weights::new(weight),
+        }
+    }
+
+    fn t(self) -> Self {
+        match self {
+            Self::F32(weight) => Self::F32(weight.t()),
+            Self::Bf16(weight) => Self::Bf16(weight.t()),
+        }
+    }
 }
 
 impl<'a> Factors<'a> {
@@ -30,14 +68,19 @@ impl<'a> Factors<'a> {
                 matrix(hidden, hidden.storage())?,
                 matrix(weight, weight.storage())?,
             )),
-            (DType::BF16, DType::BF16) => Some(Self::Bf16(
-                matrix(hidden, hidden.storage())?,
-                Head {
-                    weight: matrix(weight, weight.storage())?,
-                    forwards: OnceLock::new(),
-                    backwards: OnceLock::new(),
-                },
-            )),
+            (DType::BF16, held) => {
+                let weight = match held {
+                    DType::F32 => Held::F32(matrix(weight, weight.storage())?),
+                    DType::BF16 => Held::Bf16(matrix(weight, weight.storage())?),
+                    _ => return None,
+                };
+                let head = Head {
+                    weight,
+                    forwards: OnceCell::new(),
+                    backwards: OnceCell::new(),
+                };
+                Some(Self::Bf16(matrix(hidden, hidden.storage())?, head))
+            }
             _ => None,
         }
     }
@@ -46,7 +89,10 @@ impl<'a> Factors<'a> {
     pub(super) fn shape(&self) -> [usize; 3] {
         match self {
             Self::F32(hidden, weight) => [hidden.rows(), hidden.columns(), weight.columns()],
-            Self::Bf16(hidden, head) => [hidden.rows(), hidden.columns(), head.weight.columns()],
+            Self::Bf16(hidden, head) => {
+                let [width, vocab] = head.weight.shape();
+                [hidden.rows(), width, vocab]
+            }
         }
     }
 
@@ -66,10 +112,9 @@ impl<'a> Factors<'a> {
                 matrix::multiply(out, vocab, false, 1.0, part, *weight, true);
             }
             Self::Bf16(hidden, head) => {
-                let (part, vocab) = (hidden.narrow(start, rows), head.weight.columns());
-                let weights = || half::Weights::new(head.weight);
-                let weights = head.forwards.get_or_init(weights);
-                half::multiply(out, vocab, false, part, weights);
+                let (part, [_, vocab]) = (hidden.narrow(start, rows), head.weight.shape());
+                let weights = head.forwards.get_or_init(|| head.weight.packed());
+                products::multiply(out, vocab, false, part, weights);
             }
         }
     }
@@ -82,9 +127,8 @@ impl<'a> Factors<'a> {
                 matrix::multiply(out, width, false, 1.0, of_logits, weight.t(), true);
             }
             Self::Bf16(_, head) => {
-                let weights = || half::Weights::new(head.weight.t());
-                let weights = head.backwards.get_or_init(weights);
-                half::multiply(out, head.weight.rows(), false, of_logits, weights);
+                let weights = head.backwards.get_or_init(|| head.weight.t().packed());
+                products::multiply(out, head.weight.shape()[0], false, of_logits, weights);
             }
         }
     }
@@ -109,12 +153,12 @@ impl<'a> Factors<'a> {
                 matrix::multiply(out, vocab, keep, 1.0, a, b, true);
             }
             (Self::Bf16(hidden, _), true) => {
-                let part = half::Weights::new(hidden.narrow(start, rows));
-                half::multiply(out, width, keep, of_logits.t(), &part);
+                let part = products::Weights::new(hidden.narrow(start, rows));
+                products::multiply(out, width, keep, of_logits.t(), &part);
             }
             (Self::Bf16(hidden, _), false) => {
-                let part = half::Weights::new(of_logits);
-                half::multiply(out, vocab, keep, hidden.narrow(start, rows).t(), &part);
+                let part = products::Weights::new(of_logits);
+                products::multiply(out, vocab, keep, hidden.narrow(start, rows).t(), &part);
             }
         }
     }
