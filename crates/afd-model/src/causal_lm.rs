@@ -31,10 +31,10 @@ pub struct CausalLm {
 
 /// The output head as products take it.
 #[derive(Debug)]
-pub(crate) enum OutputHead {
-    /// In the compute type.
-    Plain(Tensor<2>),
-    Packed(PackedWeight),
+pub(crate) struct OutputHead {
+    /// In the compute type, unless it is packed.
+    weight: Tensor<2>,
+    packed: Option<PackedWeight>,
 }
 
 impl CausalLm {
@@ -104,9 +104,13 @@ impl CausalLm {
 
     /// The head for many products without gradients.
     pub(crate) fn head_for_reading(&self) -> OutputHead {
-        match PackedWeight::new(self.head(), self.model.compute()) {
-            Some(packed) => OutputHead::Packed(packed),
-            None => OutputHead::Plain(self.head().cast(self.model.compute())),
+        let (weight, compute) = (self.head(), self.model.compute());
+        match PackedWeight::new(weight.clone(), compute) {
+            None => OutputHead {
+                weight: weight.cast(compute),
+                packed: None,
+            },
+            packed => OutputHead { weight, packed },
         }
     }
 
@@ -222,9 +226,9 @@ impl CausalLm {
     /// Logits `[N, V]` of hidden states `[N, D]`, both f32, by the model's
     /// [`head_for_reading`](Self::head_for_reading).
     pub(crate) fn logits(&self, hidden: Tensor<2>, head: &OutputHead) -> Tensor<2> {
-        let logits = match head {
-            OutputHead::Plain(head) => matmul(hidden, head.clone(), self.model.compute()),
-            OutputHead::Packed(head) => head.multiply(hidden),
+        let logits = match &head.packed {
+            Some(packed) => packed.multiply(hidden),
+            None => matmul(hidden, head.weight.clone(), self.model.compute()),
         };
         let softcap = self.config().final_logit_softcapping;
         cap(logits.cast(FloatDType::F32), softcap)

@@ -52,7 +52,7 @@ impl PackedWeight {
         {
             let x = primitive::<burn::backend::Flex, 2>(x.cast(FloatDType::F32));
             let y = flex::times(&x.to_contiguous(), &self.weights);
-            return Tensor::from_primitive::<burn::backend::Flex>(y);
+            Tensor::from_primitive::<burn::backend::Flex>(y)
         }
         #[cfg(not(feature = "flex"))]
         unreachable!("made only where Flex is, not for {x}")
