@@ -150,6 +150,7 @@ pub(super) fn measurements(
                         DRAWN
                             .into_iter()
                             .filter(|&(answers, _)| answers == 16 || length == LENGTHS[0])
+                            .filter(|&(answers, _)| !quick || answers <= 16)
                             .map(|(answers, prompts)| of(work, prompts, answers)),
                     ),
                     _ => measurements.push(of(work, BATCH, GROUP)),
@@ -217,7 +218,7 @@ mod tests {
         // Four kinds once; sampling with three numbers of answers at one length, one at the other.
         assert_eq!(measurements(false, &[], &[]).len(), 3 * (4 + 3 + 4 + 1));
         let quick = measurements(true, &[], &[]);
-        assert_eq!(quick.len(), 4 + 3);
+        assert_eq!(quick.len(), 4 + 2);
         assert!(
             quick
                 .iter()

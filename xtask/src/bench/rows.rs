@@ -141,8 +141,8 @@ pub(super) mod tests {
             [8.0, 4.0, 3.0, 5.0, 6.0, 2.0],
             [50, 100, 40, 80, 70, 60],
         ));
-        // Seven speeds of four of ours; memory of two steps, and one start.
-        assert_eq!(rows.len(), 4 * (7 + 2 + 1));
+        // Six speeds of four of ours; memory of two steps, and one start.
+        assert_eq!(rows.len(), 4 * (6 + 2 + 1));
         let of = |work: &'static str| rows.iter().filter(move |row| row.work == work);
         let ratios: Vec<f64> = of("sft").map(|row| row.ratio).collect();
         assert_eq!(ratios, [2.0, 0.6, 1.5, 0.4]);
