@@ -73,7 +73,7 @@ impl Padded {
         Self::placed(texts, starts, [texts.len(), length], device)
     }
 
-    /// As few rows as [`first_fit`] finds, as long as the longest of `texts`: several stand in one row
+    /// As few rows as first-fit-decreasing finds, as long as the longest of `texts`: several stand in one row
     /// where they fit, one after the other. It is [`Self::new`] if that saves no row, or if the mask
     /// that the rows then need, of `T` numbers a token, is larger than what is saved: `per_token` numbers
     /// for each token fewer.
