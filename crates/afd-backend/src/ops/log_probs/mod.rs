@@ -57,10 +57,7 @@ pub fn token_log_probs(
     targets: Tensor<1, Int>,
     softcap: Option<f64>,
 ) -> Tensor<1> {
-    let [n, width] = hidden.dims();
-    assert_eq!(targets.dims()[0], n, "one target per row");
-    assert_eq!(weight.dims()[0], width, "the head reads hidden states");
-    let (hidden, weight) = computing(hidden, weight);
+    let (hidden, weight) = computing(hidden, weight, &targets);
     Tensor::from_dispatch(<Dispatch as TokenLogProbs>::token_log_probs(
         hidden.into_dispatch(),
         weight.into_dispatch(),
@@ -86,11 +83,8 @@ pub fn weighted_log_probs(
     factors: Tensor<1>,
     softcap: Option<f64>,
 ) -> Tensor<1> {
-    let [n, width] = hidden.dims();
-    assert_eq!(targets.dims()[0], n, "one target per row");
-    assert_eq!(factors.dims()[0], n, "one factor per row");
-    assert_eq!(weight.dims()[0], width, "the head reads hidden states");
-    let (hidden, weight) = computing(hidden, weight);
+    assert_eq!(factors.dims(), targets.dims(), "one factor per target");
+    let (hidden, weight) = computing(hidden, weight, &targets);
     Tensor::from_dispatch(<Dispatch as TokenLogProbs>::weighted_log_probs(
         hidden.into_dispatch(),
         weight.into_dispatch(),
@@ -105,7 +99,17 @@ pub fn weighted_log_probs(
 struct Constant(Tensor<1>);
 
 /// Both in the type that logits are computed in; but weights that are only rounded for it stay as they are.
-fn computing(hidden: Tensor<2>, weight: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+///
+/// # Panics
+/// When the shapes disagree.
+fn computing(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: &Tensor<1, Int>,
+) -> (Tensor<2>, Tensor<2>) {
+    let [n, width] = hidden.dims();
+    assert_eq!(targets.dims()[0], n, "one target per row");
+    assert_eq!(weight.dims()[0], width, "the head reads hidden states");
     let dtype = match hidden.dtype() {
         DType::F16 | DType::BF16 => hidden.dtype(),
         _ => weight.dtype(),
