@@ -300,9 +300,11 @@ def attacked(check, page, screenshots):
 def guarded(check, page, folder, report):
     """The page's own policy, and whether these checks would notice."""
     page.open(write(folder / "careless.html", hostile.careless(report)))
+    page.settle()
     check(page.js("return window.pwned") is None, "unescaped, the attack is stopped by the policy")
     check(page.said(), "and the console says so")
     page.open(write(folder / "defenceless.html", hostile.defenceless(report)))
+    page.settle()
     check(page.js("return window.pwned") == 1, "without the policy it succeeds, which is noticed")
     asked = page.requests()
     check("http://afd.invalid/x" in asked, "so is what it asks for", asked)

@@ -56,7 +56,10 @@ class Page:
     def open(self, path):
         """Loads a file; what was logged before is forgotten."""
         self.said(), self.requests()
-        self.driver.get(path.resolve().as_uri())
+        address = path.resolve().as_uri()
+        self.driver.get(address)
+        # On a busy machine the driver may still answer for the page before.
+        self.until("return location.href === arguments[0] && document.readyState === 'complete'", address)
 
     def reload(self):
         self.driver.refresh()
