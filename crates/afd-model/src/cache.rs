@@ -1,15 +1,21 @@
 //! Keys and values of the tokens already seen, in buffers allocated once.
 
+use std::ops::Range;
+
 use burn::{Tensor, tensor::Int};
 
-use crate::Decoder;
+use crate::{Decoder, sequences::index_tensor};
 
-/// Per layer, `[rows, K, capacity, d]` keys and values, of which the first `len` tokens
-/// are filled. All rows have the same length.
+/// Per layer, `[rows, K, capacity, d]` keys and values, of which the first `len` columns are filled.
+///
+/// A row may begin behind the first column, having joined others that had read more; what is before
+/// its beginning is never seen.
 #[derive(Debug, Clone)]
 pub struct KvCache {
     layers: Vec<LayerCache>,
     len: usize,
+    /// The column each row begins at.
+    starts: Vec<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -22,14 +28,20 @@ impl KvCache {
     /// Room for `capacity` tokens in each of `rows` sequences of `decoder`, in the type its
     /// attention computes in.
     pub fn new(decoder: &Decoder, rows: usize, capacity: usize) -> Self {
-        let layer = |_| LayerCache::new(decoder, rows, capacity);
+        Self::beginning_at(vec![0; rows], decoder, capacity)
+    }
+
+    /// As [`Self::new`], for rows that begin at these columns and are padded before.
+    pub(crate) fn beginning_at(starts: Vec<usize>, decoder: &Decoder, capacity: usize) -> Self {
+        let layer = |_| LayerCache::new(decoder, starts.len(), capacity);
         Self {
             layers: (0..decoder.config().num_hidden_layers).map(layer).collect(),
             len: 0,
+            starts,
         }
     }
 
-    /// Number of tokens each row holds.
+    /// Columns that are filled: the number of tokens of a row that begins at the first.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -39,11 +51,59 @@ impl KvCache {
         self.len == 0
     }
 
-    /// Keeps `rows` in this order; a row may be named more than once, which is how the
-    /// answers to one prompt share its prefill.
-    pub fn select(&mut self, rows: Tensor<1, Int>) {
+    /// The column each row begins at.
+    pub(crate) fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
+    /// Whether a row begins behind the first column.
+    pub(crate) fn is_ragged(&self) -> bool {
+        self.starts.iter().any(|start| *start > 0)
+    }
+
+    /// Keeps `rows` in this order.
+    pub(crate) fn select(&mut self, rows: &[usize]) {
         for layer in &mut self.layers {
-            layer.select(rows.clone());
+            layer.select_rows(rows);
+        }
+        self.starts = rows.iter().map(|&row| self.starts[row]).collect();
+    }
+
+    /// Puts row `of[i]` of `other` in the place of row `rows[i]`, so that both end here. An empty cache
+    /// gets as long as `other`.
+    ///
+    /// # Panics
+    /// When `other` is longer.
+    pub(crate) fn put(&mut self, rows: &[usize], other: &Self, of: &[usize]) {
+        if self.is_empty() {
+            self.len = other.len;
+        }
+        let first = self.len - other.len;
+        for (layer, theirs) in self.layers.iter_mut().zip(&other.layers) {
+            layer.put(rows, first..self.len, theirs, of);
+        }
+        for (&row, &of) in rows.iter().zip(of) {
+            self.starts[row] = first + other.starts[of];
+        }
+    }
+
+    /// Nobody reads this row from now on: it begins nowhere, and no attention is spent on it.
+    pub(crate) fn vacate(&mut self, row: usize) {
+        self.starts[row] = usize::MAX;
+    }
+
+    /// Where no column is left, drops the first ones, which no row reaches any more.
+    pub(crate) fn make_room(&mut self) {
+        let is_full = |layer: &LayerCache| layer.capacity() == Some(self.len);
+        let first = self.starts.iter().copied().min().unwrap_or_default();
+        if first > 0 && first < self.len && self.layers.first().is_some_and(is_full) {
+            for layer in &mut self.layers {
+                layer.shift(first..self.len);
+            }
+            self.len -= first;
+            for start in &mut self.starts {
+                *start = start.saturating_sub(first);
+            }
         }
     }
 
@@ -67,10 +127,49 @@ impl LayerCache {
         }
     }
 
-    /// As [`KvCache::select`].
+    fn both(&mut self) -> [&mut Option<Tensor<4>>; 2] {
+        [&mut self.keys, &mut self.values]
+    }
+
+    fn capacity(&self) -> Option<usize> {
+        self.keys.as_ref().map(|keys| keys.dims()[2])
+    }
+
+    /// Keeps `rows` in this order; a row may be named more than once.
     pub(crate) fn select(&mut self, rows: Tensor<1, Int>) {
-        for slot in [&mut self.keys, &mut self.values] {
+        for slot in self.both() {
             *slot = slot.take().map(|tensor| tensor.select(0, rows.clone()));
+        }
+    }
+
+    fn select_rows(&mut self, rows: &[usize]) {
+        if let Some(keys) = &self.keys {
+            self.select(index_tensor(rows.iter().copied(), &keys.device()));
+        }
+    }
+
+    /// Rows `of` of another in the place of `rows`, at these columns.
+    fn put(&mut self, rows: &[usize], columns: Range<usize>, other: &Self, of: &[usize]) {
+        let theirs = [&other.keys, &other.values];
+        for (slot, theirs) in self.both().into_iter().zip(theirs) {
+            if let Some(theirs) = theirs {
+                let of = index_tensor(of.iter().copied(), &theirs.device());
+                let new = theirs.clone().narrow(2, 0, columns.len()).select(0, of);
+                *slot = slot
+                    .take()
+                    .map(|buffer| put_rows(buffer, rows, columns.start, new));
+            }
+        }
+    }
+
+    /// Moves these columns to the front.
+    fn shift(&mut self, columns: Range<usize>) {
+        for slot in self.both() {
+            *slot = slot.take().map(|buffer| {
+                let [rows, heads, _, width] = buffer.dims();
+                let kept = buffer.clone().narrow(2, columns.start, columns.len());
+                buffer.slice_assign([0..rows, 0..heads, 0..columns.len(), 0..width], kept)
+            });
         }
     }
 
@@ -104,4 +203,25 @@ fn write(slot: &mut Option<Tensor<4>>, past: usize, new: Tensor<4>) -> Tensor<4>
         }
         None => new,
     }
+}
+
+/// `buffer` with row `i` of `new` in its row `rows[i]`, from index `first` of the dimension before the
+/// last on: neighbours at once, in place where the buffer has one owner.
+pub(crate) fn put_rows<const D: usize>(
+    buffer: Tensor<D>,
+    rows: &[usize],
+    first: usize,
+    new: Tensor<D>,
+) -> Tensor<D> {
+    let dims = new.dims();
+    let mut done = 0;
+    let runs = rows.chunk_by(|row, next| row + 1 == *next);
+    runs.fold(buffer, |buffer, run| {
+        let part = new.clone().narrow(0, done, run.len());
+        done += run.len();
+        let mut place: [Range<usize>; D] = dims.map(|size| 0..size);
+        place[0] = run[0]..run[0] + run.len();
+        place[D - 2] = first..first + dims[D - 2];
+        buffer.slice_assign(place, part)
+    })
 }

@@ -1,7 +1,7 @@
 //! The decoder every family shares: token ids in, hidden states out.
 
 use afd_backend::{
-    ops::{Mask, RotaryTable, causal_mask, packed_mask},
+    ops::{Mask, RotaryTable, cached_mask, causal_mask, packed_mask},
     recompute,
 };
 use burn::{
@@ -201,13 +201,8 @@ impl Decoder {
     /// other: `positions` holds the place of each token in its own text, row by row, as [`packed_mask`]
     /// wants it. That mask holds `B·T·T` numbers, where [`Self::forward`]'s holds `T·T`.
     pub fn forward_packed(&self, ids: Tensor<2, Int>, positions: &[usize]) -> Tensor<3> {
-        let ([batch, length], device) = (ids.dims(), self.plain_device());
-        let places = index_tensor(positions.iter().copied(), &device).reshape([batch, length]);
-        let x = self.embed_ids(ids);
-        let x = match &self.embed_positions {
-            Some(learned) => x + learned.forward(places.clone()),
-            None => x,
-        };
+        let ([_, length], device) = (ids.dims(), self.plain_device());
+        let (x, places) = self.embed_at(ids, positions.iter().copied());
         let longest = positions.iter().max().map_or(0, |last| last + 1);
         let surroundings = self.surroundings(
             length,
@@ -223,13 +218,31 @@ impl Decoder {
     /// When the cache has no room left for `T` tokens.
     pub fn forward_cached(&self, ids: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
         let (past, length) = (cache.len(), ids.dims()[1]);
-        let hidden = self.run(
-            self.embed(ids, past),
-            self.following(past, length),
-            Some(cache),
-        );
+        let (x, surroundings) = match cache.is_ragged() {
+            false => (self.embed(ids, past), self.following(past, length)),
+            true => self.following_ragged(ids, cache),
+        };
+        let hidden = self.run(x, surroundings, Some(cache));
         cache.advance(length);
         hidden
+    }
+
+    /// What enters the first layer, and its surroundings, where rows of `cache` begin at columns of
+    /// their own. Not for angles that depend on the length of a text.
+    fn following_ragged(&self, ids: Tensor<2, Int>, cache: &KvCache) -> (Tensor<3>, Surroundings) {
+        let (past, length, device) = (cache.len(), ids.dims()[1], self.plain_device());
+        let starts = cache.starts();
+        let columns = |start: &usize| {
+            let start = *start;
+            (past..past + length).map(move |column| column.saturating_sub(start))
+        };
+        let (x, places) = self.embed_at(ids, starts.iter().flat_map(columns));
+        let surroundings = self.surroundings(
+            past + length,
+            |rotary| rotary.table.gather(places.clone()),
+            |window| Some(cached_mask(starts, past, length, window, &device)),
+        );
+        (x, surroundings)
     }
 
     /// Hidden states of texts `prefixes` `[G, P]`, and of what follows them: row `r` of `rests` `[R, T]`
@@ -260,6 +273,22 @@ impl Decoder {
             Some(learned) => x + learned.range(start, length),
             None => x,
         }
+    }
+
+    /// What enters the first layer: ids `[B, T]` at these positions, row by row, which are returned as
+    /// a tensor too.
+    fn embed_at(
+        &self,
+        ids: Tensor<2, Int>,
+        positions: impl Iterator<Item = usize>,
+    ) -> (Tensor<3>, Tensor<2, Int>) {
+        let places = index_tensor(positions, &self.plain_device()).reshape(ids.dims());
+        let x = self.embed_ids(ids);
+        let x = match &self.embed_positions {
+            Some(learned) => x + learned.forward(places.clone()),
+            None => x,
+        };
+        (x, places)
     }
 
     fn embed_ids(&self, ids: Tensor<2, Int>) -> Tensor<3> {

@@ -4,8 +4,8 @@ use afd_backend::device::test_device;
 use burn::{Tensor, module::Module, tensor::Int};
 
 use crate::{
-    CausalLm, Error, FinishReason, GenerationRequest, KvCache, SamplingParams, Sequence, Side,
-    Stop, generate, never, plan_batches,
+    CausalLm, Error, FinishReason, Generation, GenerationRequest, KvCache, SamplingParams,
+    Sequence, Side, Stop, generate, never, plan_batches,
     tests::{assert_close, config, host, model},
 };
 
@@ -33,7 +33,7 @@ fn training_and_decoding_give_the_same_log_probs() {
         let model = CausalLm::init(config(tied), 11, &test_device().into()).unwrap();
         let request = request(&[3, 9, 4], &[1, 2, 3, 4, 5, 6, 7, 8]);
         let params = SamplingParams::unmodified(20);
-        let answers = generate(&model, &[&request], &params, &STOP).unwrap();
+        let answers = generate(&model, &[&request], 64, &params, &STOP).unwrap();
         let texts: Vec<Vec<u32>> = answers[0]
             .iter()
             .map(|answer| [request.prompt_ids.as_slice(), &answer.ids].concat())
@@ -99,11 +99,11 @@ fn an_answer_depends_on_its_prompt_and_seed_alone() {
     let params = SamplingParams::unmodified(12);
     let a = request(&[3, 9, 4], &[1, 2, 3]);
     let b = request(&[8, 2, 20], &[4, 5]);
-    let together = generate(&model, &[&a, &b], &params, &STOP).unwrap();
+    let together = generate(&model, &[&a, &b], 64, &params, &STOP).unwrap();
     for (request, answers) in [&a, &b].into_iter().zip(&together) {
         for (seed, answer) in request.seeds.iter().zip(answers) {
             let alone = self::request(&request.prompt_ids, &[*seed]);
-            let alone = generate(&model, &[&alone], &params, &STOP).unwrap();
+            let alone = generate(&model, &[&alone], 64, &params, &STOP).unwrap();
             assert_eq!(alone[0][0].ids, answer.ids);
         }
     }
@@ -159,7 +159,7 @@ fn tokens_are_drawn_with_the_models_probabilities() {
         text: &never,
     };
     let params = SamplingParams::unmodified(2);
-    let answers = generate(&model, &[&request(&prompt, &seeds)], &params, &stop).unwrap();
+    let answers = generate(&model, &[&request(&prompt, &seeds)], 64, &params, &stop).unwrap();
 
     let first = probabilities(&model, &[&prompt]).remove(0);
     let texts: Vec<Vec<u32>> = (0..first.len() as u32)
@@ -196,18 +196,75 @@ fn a_stop_text_ends_an_answer_with_the_token_that_completes_it() {
         ids: &[],
         text: &|ids: &[u32]| ids.len() == 3,
     };
-    let answers = generate(&model, &[&request(&[3], &[1])], &params, &stop).unwrap();
+    let answers = generate(&model, &[&request(&[3], &[1])], 64, &params, &stop).unwrap();
     assert_eq!(answers[0][0].ids.len(), 3);
     assert_eq!(answers[0][0].finish, FinishReason::Stop);
 }
 
 #[test]
-fn batches_hold_one_length_and_at_most_so_many_answers() {
-    let requests: Vec<_> = [(3, 2), (2, 2), (3, 2), (3, 9), (2, 1)]
-        .map(|(length, answers)| request(&vec![5; length], &vec![0; answers]))
-        .into();
-    let plan = plan_batches(&requests, 4);
-    assert_eq!(plan, [vec![1, 4], vec![0, 2], vec![3]]);
+fn parts_are_of_neighbouring_lengths_and_as_large_as_is_wanted() {
+    let plan = |sizes: &[(usize, usize)], max_rows, parts| {
+        let request = |&(length, answers)| request(&vec![5; length], &vec![0; answers]);
+        let requests: Vec<_> = sizes.iter().map(request).collect();
+        plan_batches(&requests, max_rows, parts)
+    };
+    let few = [(3, 2), (2, 2), (3, 2), (3, 9), (2, 1)];
+    assert_eq!(plan(&few, 4, 1), [vec![1, 4], vec![0, 2], vec![3]]);
+    assert_eq!(plan(&few, 64, 1), [vec![1, 4, 0, 2, 3]]);
+    // Sixteen answers are the fewest of a part.
+    assert_eq!(plan(&few, 64, 9), [vec![1, 4, 0, 2, 3]]);
+    let eight = [(2, 8); 8];
+    let sizes = |plan: Vec<Vec<usize>>| plan.iter().map(Vec::len).collect::<Vec<_>>();
+    assert_eq!(sizes(plan(&eight, 64, 2)), [4, 4]);
+    // 1024 answers in sixteen batches, so two follow each other in a part; 8 of them at most.
+    let many = [(2, 8); 128];
+    assert_eq!(sizes(plan(&many, 64, 4)), [16; 8]);
+    assert_eq!(sizes(plan(&many, 8, 4)), [8; 16]);
+    assert_eq!(plan(&[], 8, 4), Vec::<Vec<usize>>::new());
+}
+
+/// Prompts of all lengths up to seven, with as many seeds, more answers than rows: those that join do so
+/// in all kinds of company, and often enough for the cache to be moved.
+#[test]
+fn answers_that_join_others_are_those_drawn_alone() {
+    let requests: Vec<_> = (0..28u64)
+        .map(|i| {
+            let prompt: Vec<u32> = (0..=i % 7).map(|k| ((i * 5 + k * 3) % 24) as u32).collect();
+            request(
+                &prompt,
+                &(0..=i % 4).map(|k| i * 10 + k).collect::<Vec<_>>(),
+            )
+        })
+        .collect();
+    let asked: Vec<&GenerationRequest> = requests.iter().collect();
+    let params = SamplingParams::unmodified(20);
+    for tied in [true, false] {
+        let model = CausalLm::init(config(tied), 11, &test_device().into()).unwrap();
+        let alone: Vec<Vec<Generation>> = requests
+            .iter()
+            .map(|request| {
+                let each = |seed| self::request(&request.prompt_ids, &[seed]);
+                let drawn = |request| generate(&model, &[&request], 1, &params, &STOP).unwrap();
+                let seeds = request.seeds.iter().copied();
+                seeds.map(|seed| drawn(each(seed))[0][0].clone()).collect()
+            })
+            .collect();
+        let tokens: usize = alone.iter().flatten().map(|answer| answer.ids.len()).sum();
+        assert!(
+            tokens / 3 > 2 * (7 + 20 + 64),
+            "{tokens} would not fill the cache"
+        );
+        for max_rows in [1, 3, 16, 1000] {
+            let drawn = generate(&model, &asked, max_rows, &params, &STOP).unwrap();
+            for (drawn, alone) in drawn.iter().flatten().zip(alone.iter().flatten()) {
+                assert_eq!((&drawn.ids, drawn.finish), (&alone.ids, alone.finish));
+                assert_close(&drawn.log_probs, &alone.log_probs, SAME);
+            }
+            let count =
+                |answers: &Vec<Vec<Generation>>| answers.iter().map(Vec::len).collect::<Vec<_>>();
+            assert_eq!(count(&drawn), count(&alone));
+        }
+    }
 }
 
 #[test]
@@ -215,7 +272,7 @@ fn prompts_that_cannot_be_continued_are_refused() {
     let model = model();
     let refusal = |prompt: &[u32], new| {
         let params = SamplingParams::unmodified(new);
-        generate(&model, &[&request(prompt, &[1])], &params, &STOP).unwrap_err()
+        generate(&model, &[&request(prompt, &[1])], 64, &params, &STOP).unwrap_err()
     };
     assert!(matches!(refusal(&[], 4), Error::EmptyPrompt));
     assert!(matches!(refusal(&[24], 4), Error::TokenId { id: 24, .. }));

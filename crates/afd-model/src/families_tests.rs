@@ -62,7 +62,7 @@ fn greedy(model: &CausalLm, prompt: &[u32], length: usize) -> Vec<u32> {
         ids: &[],
         text: &never,
     };
-    let mut answers = generate(model, &[&request], &params, &stop).unwrap();
+    let mut answers = generate(model, &[&request], 64, &params, &stop).unwrap();
     let answer = answers.remove(0).remove(0);
     assert_eq!(answer.finish, FinishReason::Length);
     answer.ids
@@ -99,6 +99,41 @@ fn every_family_computes_what_transformers_does() {
                 let model = SequenceClassifier::load(&dir(name), 9, &placement).unwrap();
                 let ours = model.score_all(&sequences, 3).unwrap();
                 assert_close(&format!("{name}: scores"), &ours, &reference.scores);
+            }
+        }
+    }
+}
+
+#[test]
+fn in_every_family_answers_that_join_others_are_those_drawn_alone() {
+    let expected = expected();
+    let sequences = sequences(&expected.sequences);
+    let longest = sequences.iter().map(|row| row.ids);
+    let longest = longest.max_by_key(|ids| ids.len()).unwrap();
+    let requests: Vec<_> = [3, 8, 5, 1]
+        .map(|length| GenerationRequest {
+            prompt_ids: longest[..length].to_vec(),
+            seeds: vec![1, 2],
+        })
+        .into();
+    let params = SamplingParams::unmodified(8);
+    for name in names(Head::LanguageModel) {
+        let model = CausalLm::load(&dir(&name), &test_device().into()).unwrap();
+        // An eighth of the tokens ends an answer.
+        let ends: Vec<u32> = (0..model.config().vocab_size as u32).step_by(8).collect();
+        let stop = Stop {
+            ids: &ends,
+            text: &never,
+        };
+        let draw = |requests: &[&GenerationRequest], rows| {
+            generate(&model, requests, rows, &params, &stop).unwrap()
+        };
+        let together = draw(&requests.iter().collect::<Vec<_>>(), 3);
+        for (request, answers) in requests.iter().zip(&together) {
+            let alone = draw(&[request], 2);
+            for (answer, alone) in answers.iter().zip(&alone[0]) {
+                assert_eq!(answer.ids, alone.ids, "{name}");
+                assert_close(&name, &answer.log_probs, &alone.log_probs);
             }
         }
     }

@@ -1,24 +1,36 @@
 //! Batched sampling: many answers to many prompts, ids in and ids out.
 //!
-//! One batch holds prompts of one length. Nothing is padded, so no mask is needed, all
-//! rows stand at the same position at every step, and a row's numbers do not depend on
-//! what else is in the batch but for the last bits, which the number of rows may move. Each
-//! prompt is read once; its answers share that prefill. Finished answers leave the batch.
+//! Batching is continuous: an answer that ends leaves its row, and one that waits joins there. Those
+//! with longer prompts begin first, so that whoever joins fits behind what the others have read, which
+//! makes every row end at the same column of the cache. A row's numbers do not depend on what else is in
+//! the batch but for the last bits, which the number of rows may move. Each prompt is read once; its
+//! answers share that prefill.
 
-use burn::{
-    Tensor,
-    tensor::{Int, TensorData},
-};
+use std::{cmp::Reverse, collections::VecDeque};
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::{
-    CausalLm, Decoder, Error, Guide, KvCache, SamplingParams,
-    causal_lm::OutputHead,
+    CausalLm, Error, Guide, SamplingParams,
+    reader::Reader,
     sampler::{draw, softmax},
-    sequences::index_tensor,
 };
+
+/// Columns of the cache more than the longest answer needs, where rows join. Once they are full, the
+/// cache is moved.
+const ROOM: usize = 64;
+
+/// Rows leave and join when this share of them, one in so many, has ended: it costs a copy of the cache,
+/// or a pass of its own for the prompts.
+const AT_ONCE: usize = 8;
+
+/// [`plan_batches`] makes no parts with fewer answers, if it can.
+const FEWEST: usize = 16;
+
+/// What [`plan_batches`] would have of parts in which answers join, and how often they do at most.
+const JOINING: usize = 8;
 
 /// A prompt and the seeds of the answers wanted; a seed determines its answer.
 #[derive(Debug, Clone)]
@@ -68,77 +80,87 @@ pub fn never(_: &[u32]) -> bool {
     false
 }
 
-/// Groups requests into batches that [`generate`] takes: equal prompt lengths, at most
-/// `max_rows` answers (a request with more of them stands alone). Indices into `requests`.
-pub fn plan_batches(requests: &[GenerationRequest], max_rows: usize) -> Vec<Vec<usize>> {
+/// Cuts requests into parts, each for a call of [`generate`] with `max_rows`. Indices into `requests`.
+///
+/// There are `parts` at least, if that leaves each 16 answers, for those who work in parallel or are
+/// interrupted. Where there are many more answers than `max_rows`, a part has up to eight times as many.
+/// Prompts of a part are of similar length.
+pub fn plan_batches(
+    requests: &[GenerationRequest],
+    max_rows: usize,
+    parts: usize,
+) -> Vec<Vec<usize>> {
+    let answers = |i: usize| requests[i].seeds.len();
+    let total: usize = (0..requests.len()).map(answers).sum();
+    let rows = total
+        .div_ceil(parts.max(1))
+        .max(FEWEST)
+        .min(max_rows)
+        .max(1);
+    let most = rows * (total / rows / JOINING).clamp(1, JOINING);
     let mut order: Vec<usize> = (0..requests.len()).collect();
     order.sort_by_key(|&i| requests[i].prompt_ids.len());
-    let mut batches: Vec<Vec<usize>> = Vec::new();
-    let mut rows = 0;
+    let mut plan: Vec<Vec<usize>> = Vec::new();
+    let mut planned = 0;
     for i in order {
-        let (length, answers) = (requests[i].prompt_ids.len(), requests[i].seeds.len());
-        let fits = batches.last().is_some_and(|batch: &Vec<usize>| {
-            requests[batch[0]].prompt_ids.len() == length && rows + answers <= max_rows
-        });
-        if !fits {
-            batches.push(Vec::new());
-            rows = 0;
-        }
-        rows += answers;
-        if let Some(batch) = batches.last_mut() {
-            batch.push(i);
+        planned += answers(i);
+        match plan.last_mut() {
+            Some(part) if planned <= most => part.push(i),
+            _ => {
+                plan.push(vec![i]);
+                planned = answers(i);
+            }
         }
     }
-    batches
+    plan
 }
 
-/// An answer being written.
+/// An answer being written, or waiting to be.
 struct Row {
-    prompt: usize,
+    request: usize,
+    /// Among the answers to its request.
+    number: usize,
     rng: ChaCha8Rng,
     answer: Generation,
     done: bool,
 }
 
-/// Samples the answers of one batch; `result[i][j]` is the answer of request `i`, seed `j`.
+/// Samples answers, `max_rows` at a time; `result[i][j]` is the answer of request `i`, seed `j`.
 ///
 /// # Errors
 /// [`Error::EmptyPrompt`], [`Error::ContextLength`], [`Error::TokenId`] on prompts this
 /// model cannot continue, [`Error::Sampling`] on parameters out of range,
 /// [`Error::NonFinite`] when the model answers NaN.
-///
-/// # Panics
-/// When the prompts differ in length.
 pub fn generate(
     model: &CausalLm,
     requests: &[&GenerationRequest],
+    max_rows: usize,
     params: &SamplingParams,
     stop: &Stop<'_>,
 ) -> Result<Vec<Vec<Generation>>, Error> {
-    decode(model, None, requests, params, stop)
+    decode(model, None, requests, max_rows, params, stop)
 }
 
 /// [`generate`] from the policy that `guide` makes of `model`: at strength 0 the same answers.
 ///
 /// # Errors
 /// Those of [`generate`] for either model, and [`Error::Vocabularies`].
-///
-/// # Panics
-/// When the prompts differ in length.
 pub fn generate_guided(
     model: &CausalLm,
     guide: Guide<'_>,
     requests: &[&GenerationRequest],
+    max_rows: usize,
     params: &SamplingParams,
     stop: &Stop<'_>,
 ) -> Result<Vec<Vec<Generation>>, Error> {
-    decode(model, Some(guide), requests, params, stop)
+    decode(model, Some(guide), requests, max_rows, params, stop)
 }
 
 fn decode(
     model: &CausalLm,
     guide: Option<Guide<'_>>,
     requests: &[&GenerationRequest],
+    max_rows: usize,
     params: &SamplingParams,
     stop: &Stop<'_>,
 ) -> Result<Vec<Vec<Generation>>, Error> {
@@ -153,122 +175,164 @@ fn decode(
     for model in &models {
         check(model, requests, params)?;
     }
-    let mut rows = start(requests);
-    if rows.is_empty() {
+    let mut waiting = start(requests);
+    if waiting.is_empty() {
         return Ok(requests.iter().map(|_| Vec::new()).collect());
     }
-    let capacity = requests[0].prompt_ids.len() + params.max_new_tokens;
-    let mut readers: Vec<Reader<'_>> = models
-        .into_iter()
-        .map(|model| Reader::new(model, requests, &rows, capacity))
-        .collect();
-
-    // Row k of every tensor belongs to `rows[active[k]]`.
-    let mut active: Vec<usize> = (0..rows.len()).collect();
-    loop {
-        let logits: Vec<Vec<f32>> = readers.iter().map(Reader::logits).collect();
-        let vocab = model.config().vocab_size;
-        let writing: Vec<(usize, &mut Row)> = rows
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, row)| !row.done)
-            .filter_map(|(index, row)| Some((active.binary_search(&index).ok()?, row)))
-            .collect();
-        let drawn: Vec<_> = writing
-            .into_par_iter()
-            .map(|(k, row)| {
-                let of = |reader: usize| &logits[reader][k * vocab..(k + 1) * vocab];
-                let guided = guide.map(|guide| guide.logits(of(0), of(1)));
-                next(row, requests, of(0), guided.as_deref(), params)?;
-                Ok::<_, Error>(row)
-            })
-            .collect::<Result<_, _>>()?;
-        for row in drawn {
-            end(row, params, stop);
-        }
-        if active.iter().all(|&index| rows[index].done) {
-            break;
-        }
-        // Leaving costs a copy of the cache, so rows leave an eighth of the batch at a time.
-        let alive = active.iter().filter(|&&index| !rows[index].done).count();
-        if alive * 8 <= active.len() * 7 {
-            let keep = (0..active.len()).filter(|&k| !rows[active[k]].done);
-            let keep: Vec<usize> = keep.collect();
-            readers.iter_mut().for_each(|reader| reader.keep(&keep));
-            active = keep.into_iter().map(|k| active[k]).collect();
-        }
-        let last: Vec<u32> = active
+    let mut writing = Writing {
+        guide,
+        requests,
+        prompts: requests.iter().map(|r| r.prompt_ids.as_slice()).collect(),
+        params,
+        in_step: models
             .iter()
-            .map(|&index| rows[index].answer.ids.last().copied().unwrap_or_default())
-            .collect();
-        readers.iter_mut().for_each(|reader| reader.read(&last));
+            .any(|model| model.config().fixed_until().is_some()),
+        readers: models.into_iter().map(Reader::new).collect(),
+        rows: Vec::new(),
+    };
+    let mut finished: Vec<Row> = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        writing.begin(&mut waiting, max_rows);
+        writing.finish(&mut waiting, stop, &mut finished)?;
     }
-
+    finished.sort_by_key(|row| (row.request, row.number));
     let mut answers: Vec<Vec<Generation>> = requests.iter().map(|_| Vec::new()).collect();
-    for row in rows {
-        answers[row.prompt].push(row.answer);
+    for row in finished {
+        answers[row.request].push(row.answer);
     }
     Ok(answers)
 }
 
-/// A model and what it has read of the answers being written.
-struct Reader<'a> {
-    model: &'a CausalLm,
-    /// The model's, with weights laid out for products of few rows.
-    decoder: Decoder,
-    head: OutputHead,
-    cache: KvCache,
-    /// Of the last token of each row, `[rows, 1, D]`.
-    hidden: Tensor<3>,
+/// The answers of a batch, and who reads them. Row `k` of every tensor belongs to `rows[k]`.
+struct Writing<'a> {
+    guide: Option<Guide<'a>>,
+    requests: &'a [&'a GenerationRequest],
+    prompts: Vec<&'a [u32]>,
+    params: &'a SamplingParams,
+    /// Whether all rows have to be of one length, because how a text is read depends on it.
+    in_step: bool,
+    readers: Vec<Reader<'a>>,
+    rows: Vec<Row>,
 }
 
-impl<'a> Reader<'a> {
-    /// Reads each prompt once, for all its answers; room for `capacity` tokens.
-    fn new(
-        model: &'a CausalLm,
-        requests: &[&GenerationRequest],
-        rows: &[Row],
-        capacity: usize,
-    ) -> Self {
-        let decoder = model.model.packed();
-        let device = decoder.device();
-        let length = requests[0].prompt_ids.len();
-        let mut cache = KvCache::new(&decoder, requests.len(), capacity);
-        let ids = requests.iter().flat_map(|r| r.prompt_ids.iter().copied());
-        let hidden = decoder
-            .forward_cached(id_tensor(ids, requests.len(), &device), &mut cache)
-            .narrow(1, length - 1, 1);
-        let shared = index_tensor(rows.iter().map(|row| row.prompt), &device);
-        cache.select(shared.clone());
-        Self {
-            head: model.head_for_reading(),
-            model,
-            decoder,
-            cache,
-            hidden: hidden.select(0, shared),
+impl Writing<'_> {
+    /// A new batch, of the first that wait.
+    fn begin(&mut self, waiting: &mut VecDeque<Row>, max_rows: usize) {
+        let length = |row: &Row| self.prompts[row.request].len();
+        let longest = waiting.front().map_or(0, length);
+        let joins = |row: &&Row| !self.in_step || length(row) == longest;
+        let count = waiting.iter().take(max_rows.max(1)).take_while(joins);
+        let count = count.count();
+        self.rows = waiting.drain(..count).collect();
+        let room = if waiting.is_empty() || self.in_step {
+            0
+        } else {
+            ROOM
+        };
+        let capacity = longest + self.params.max_new_tokens + room;
+        let places: Vec<usize> = (0..count).collect();
+        for reader in &mut self.readers {
+            reader.begin(count, capacity);
+        }
+        self.join(&places);
+    }
+
+    /// Draws until all rows have ended and none is left to join them.
+    fn finish(
+        &mut self,
+        waiting: &mut VecDeque<Row>,
+        stop: &Stop<'_>,
+        finished: &mut Vec<Row>,
+    ) -> Result<(), Error> {
+        loop {
+            self.draw()?;
+            for place in 0..self.rows.len() {
+                self.end(place, stop);
+            }
+            let is_done = |place: &usize| self.rows[*place].done;
+            let mut ended: Vec<usize> = (0..self.rows.len()).filter(is_done).collect();
+            if ended.len() == self.rows.len() {
+                finished.append(&mut self.rows);
+                return Ok(());
+            }
+            let change = ended.len() * AT_ONCE >= self.rows.len();
+            let join = change && !waiting.is_empty() && !self.in_step;
+            if change && !join {
+                self.leave(finished);
+            }
+            let last = self.rows.iter().map(|row| row.answer.ids.last());
+            let last: Vec<u32> = last.map(|id| id.copied().unwrap_or_default()).collect();
+            self.readers
+                .iter_mut()
+                .for_each(|reader| reader.read(&last));
+            if join {
+                ended.truncate(waiting.len());
+                for (&place, row) in ended.iter().zip(waiting.drain(..ended.len())) {
+                    finished.push(std::mem::replace(&mut self.rows[place], row));
+                }
+                self.join(&ended);
+            }
         }
     }
 
-    /// Logits of the next token of each row, one row after the other.
-    fn logits(&self) -> Vec<f32> {
-        let hidden = self.hidden.clone().squeeze_dim::<2>(1);
-        let logits = self.model.logits(hidden, &self.head);
-        // f32 is moved, not copied.
-        let data = logits.into_data().convert::<f32>();
-        data.try_into_vec()
-            .unwrap_or_else(|error| unreachable!("made f32 just now: {error:?}"))
+    /// The rows at these places are new.
+    fn join(&mut self, places: &[usize]) {
+        let of = places.iter().map(|&place| self.rows[place].request);
+        let of: Vec<usize> = of.collect();
+        for reader in &mut self.readers {
+            reader.join(places, &of, &self.prompts);
+        }
     }
 
-    /// Keeps these rows, in this order.
-    fn keep(&mut self, rows: &[usize]) {
-        let rows = index_tensor(rows.iter().copied(), &self.decoder.device());
-        self.cache.select(rows);
+    /// Takes out the rows that have ended.
+    fn leave(&mut self, finished: &mut Vec<Row>) {
+        let kept = (0..self.rows.len()).filter(|&place| !self.rows[place].done);
+        let kept: Vec<usize> = kept.collect();
+        for reader in &mut self.readers {
+            reader.keep(&kept);
+        }
+        finished.extend(self.rows.extract_if(.., |row| row.done));
     }
 
-    /// Reads one more token of each row.
-    fn read(&mut self, last: &[u32]) {
-        let ids = id_tensor(last.iter().copied(), last.len(), &self.decoder.device());
-        self.hidden = self.decoder.forward_cached(ids, &mut self.cache);
+    /// Draws a token of each row that has not ended.
+    fn draw(&mut self) -> Result<(), Error> {
+        let logits: Vec<Vec<f32>> = self.readers.iter().map(Reader::logits).collect();
+        let Self {
+            rows,
+            requests,
+            params,
+            guide,
+            ..
+        } = self;
+        let vocab = logits[0].len() / rows.len();
+        rows.par_iter_mut()
+            .enumerate()
+            .filter(|(_, row)| !row.done)
+            .try_for_each(|(k, row)| {
+                let of = |reader: usize| &logits[reader][k * vocab..(k + 1) * vocab];
+                let guided = guide.map(|guide| guide.logits(of(0), of(1)));
+                next(row, requests, of(0), guided.as_deref(), params)
+            })
+    }
+
+    /// Whether the row ends with the token just drawn.
+    fn end(&mut self, place: usize, stop: &Stop<'_>) {
+        let row = &mut self.rows[place];
+        if row.done {
+            return;
+        }
+        let answer = &mut row.answer;
+        let is_last = answer.ids.last().is_some_and(|id| stop.ids.contains(id));
+        if is_last || (stop.text)(&answer.ids) {
+            answer.finish = FinishReason::Stop;
+            row.done = true;
+        }
+        row.done |= answer.ids.len() == self.params.max_new_tokens;
+        if row.done && !self.in_step {
+            self.readers
+                .iter_mut()
+                .for_each(|reader| reader.vacate(place));
+        }
     }
 }
 
@@ -281,11 +345,6 @@ fn check(
     let config = model.config();
     for request in requests {
         let prompt = request.prompt_ids.len();
-        assert_eq!(
-            prompt,
-            requests[0].prompt_ids.len(),
-            "prompts of one batch have one length"
-        );
         if prompt == 0 {
             return Err(Error::EmptyPrompt);
         }
@@ -308,10 +367,15 @@ fn check(
     Ok(())
 }
 
-fn start(requests: &[&GenerationRequest]) -> Vec<Row> {
-    let rows = requests.iter().enumerate().flat_map(|(prompt, request)| {
-        request.seeds.iter().map(move |seed| Row {
-            prompt,
+/// All answers, unwritten: those to longer prompts first.
+fn start(requests: &[&GenerationRequest]) -> VecDeque<Row> {
+    let mut order: Vec<usize> = (0..requests.len()).collect();
+    order.sort_by_key(|&request| Reverse(requests[request].prompt_ids.len()));
+    let rows = order.into_iter().flat_map(|request| {
+        let seeds = requests[request].seeds.iter().enumerate();
+        seeds.map(move |(number, seed)| Row {
+            request,
+            number,
             rng: ChaCha8Rng::seed_from_u64(*seed),
             answer: Generation {
                 ids: Vec::new(),
@@ -336,7 +400,7 @@ fn next(
     let seen = if params.repetition_penalty == 1.0 {
         Vec::new()
     } else {
-        [requests[row.prompt].prompt_ids.as_slice(), &row.answer.ids].concat()
+        [requests[row.request].prompt_ids.as_slice(), &row.answer.ids].concat()
     };
     let drawn = draw(guided.unwrap_or(logits), &seen, params, &mut row.rng)?;
     let log_prob = match guided {
@@ -347,25 +411,4 @@ fn next(
     row.answer.log_probs.push(log_prob);
     row.answer.sampler_log_probs.push(drawn.sampler_log_prob);
     Ok(())
-}
-
-/// Whether the row ends with its last token.
-fn end(row: &mut Row, params: &SamplingParams, stop: &Stop<'_>) {
-    let answer = &mut row.answer;
-    let is_last = answer.ids.last().is_some_and(|id| stop.ids.contains(id));
-    if is_last || (stop.text)(&answer.ids) {
-        answer.finish = FinishReason::Stop;
-        row.done = true;
-    }
-    row.done |= answer.ids.len() == params.max_new_tokens;
-}
-
-fn id_tensor(
-    ids: impl Iterator<Item = u32>,
-    rows: usize,
-    device: &burn::tensor::Device,
-) -> Tensor<2, Int> {
-    let ids: Vec<i32> = ids.map(|id| id as i32).collect();
-    let columns = ids.len() / rows;
-    Tensor::from_data(TensorData::new(ids, [rows, columns]), device)
 }

@@ -34,7 +34,7 @@ fn answers(strength: f64, params: &SamplingParams, count: u64) -> Vec<Generation
         away_from: &initial,
         strength,
     };
-    generate_guided(&model, guide, &[&request(count)], params, &STOP)
+    generate_guided(&model, guide, &[&request(count)], 64, params, &STOP)
         .unwrap()
         .remove(0)
 }
@@ -73,7 +73,7 @@ fn at_strength_0_the_answers_are_the_policys_own_to_the_bit() {
             ..SamplingParams::unmodified(12)
         },
     ] {
-        let alone = generate(&model(), &[&request(16)], &params, &STOP).unwrap();
+        let alone = generate(&model(), &[&request(16)], 64, &params, &STOP).unwrap();
         assert_eq!(answers(0.0, &params, 16), alone[0]);
         assert_ne!(answers(1.0, &params, 16), alone[0]);
     }
@@ -105,7 +105,7 @@ fn tokens_carry_the_log_probs_of_their_sampler_and_of_the_policy() {
 #[test]
 fn at_strength_minus_1_the_other_model_writes() {
     let params = SamplingParams::unmodified(12);
-    let other = generate(&initial(), &[&request(16)], &params, &STOP).unwrap();
+    let other = generate(&initial(), &[&request(16)], 64, &params, &STOP).unwrap();
     for (answer, other) in answers(-1.0, &params, 16).iter().zip(&other[0]) {
         assert_eq!(answer.ids, other.ids);
     }
@@ -169,7 +169,7 @@ fn models_that_cannot_be_set_against_each_other_are_refused() {
             strength,
         };
         let params = SamplingParams::unmodified(2);
-        generate_guided(&model(), guide, &[&request(1)], &params, &STOP).unwrap_err()
+        generate_guided(&model(), guide, &[&request(1)], 64, &params, &STOP).unwrap_err()
     };
     let vocabularies = refusal(&other, 1.0);
     assert!(matches!(

@@ -62,6 +62,7 @@ mod place;
 #[cfg(test)]
 mod precision_tests;
 mod pretrained;
+mod reader;
 mod rope;
 mod sampler;
 mod save;

@@ -94,7 +94,7 @@ fn decoding_gives_the_log_probs_of_scoring() {
             text: &never,
         };
         let params = SamplingParams::unmodified(12);
-        let answers = generate(&model, &[&request], &params, &stop).unwrap();
+        let answers = generate(&model, &[&request], 64, &params, &stop).unwrap();
         for answer in &answers[0] {
             let ids = [request.prompt_ids.as_slice(), &answer.ids].concat();
             let sequence = Sequence {

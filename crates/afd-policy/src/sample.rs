@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-pub use answer::{answer, answer_guided, load, load_other, requests};
+pub use answer::{answer, answer_all, answer_guided, load, load_other, requests};
 pub use blocks::{BlocksConfig, run_by_blocks};
 use partial::{FinishedBatch, append, resume};
 pub use shard::Shard;
@@ -50,7 +50,7 @@ pub struct SampleConfig {
     pub max_completion_length: usize,
     /// Texts that end an answer; they are cut off it.
     pub stop_strings: Vec<String>,
-    /// Answers drawn at a time.
+    /// Answers drawn at a time; when one ends, the next begins in its place.
     pub generation_batch_size: usize,
 }
 
@@ -89,6 +89,9 @@ pub const BATCHES: &str = "batches.jsonl";
 
 /// Finished batches of an unfinished stage.
 const PARTIAL: &str = "samples.partial.jsonl";
+
+/// Batches of a stage at least: that many threads have work, and no more than one is lost by a kill.
+const BATCHES_AT_LEAST: usize = 4;
 
 /// Who answers what.
 #[derive(Debug, Clone, Copy)]
@@ -185,7 +188,7 @@ impl<'a> Work<'a> {
                 check_lengths(&shape, &requests, config, inputs.prompts)?;
             }
         }
-        let plan = plan_batches(&requests, config.generation_batch_size);
+        let plan = plan_batches(&requests, config.generation_batch_size, BATCHES_AT_LEAST);
         Ok(Self {
             config,
             inputs,

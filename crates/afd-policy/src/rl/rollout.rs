@@ -1,12 +1,11 @@
 //! Answers that a policy draws to learn from, and what is known of each.
 
-use afd_backend::{device::workers, workers::for_each};
 use afd_data::{TokenRow, Tokenizer, records::Sample};
-use afd_model::{CausalLm, GenerationRequest, Sequence, plan_batches};
+use afd_model::{CausalLm, Sequence};
 
 use crate::{
     Error, SampleConfig,
-    sample::{answer, requests},
+    sample::{answer_all, requests},
 };
 
 /// An answer, and its prompt, as the policy wrote it.
@@ -55,20 +54,7 @@ pub fn draw(
 ) -> Result<Vec<Rollout>, Error> {
     let texts: Vec<String> = prompts.iter().map(|prompt| (*prompt).to_owned()).collect();
     let requests = requests(tokenizer, &texts, num_generations, seed)?;
-    let plan = plan_batches(&requests, config.generation_batch_size);
-    let states = vec![policy.clone(); workers(&policy.model.device()).min(plan.len()).max(1)];
-    let work = |policy: &CausalLm, batch: usize| {
-        let texts: Vec<&str> = plan[batch].iter().map(|&i| texts[i].as_str()).collect();
-        let asked: Vec<&GenerationRequest> = plan[batch].iter().map(|&i| &requests[i]).collect();
-        answer(policy, tokenizer, &texts, &asked, config)
-    };
-    let mut by_prompt: Vec<Vec<Sample>> = vec![Vec::new(); prompts.len()];
-    for_each(states, plan.len(), work, |batch, answers| {
-        for (answers, &prompt) in answers.into_iter().zip(&plan[batch]) {
-            by_prompt[prompt] = answers;
-        }
-        Ok::<(), Error>(())
-    })?;
+    let by_prompt = answer_all(policy, None, tokenizer, prompts, &requests, config)?;
     let rollouts = by_prompt
         .into_iter()
         .zip(&requests)

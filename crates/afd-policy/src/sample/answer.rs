@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use afd_backend::Placement;
+use afd_backend::{Placement, device::workers, workers::for_each};
 use afd_data::{Tokenizer, records::Sample};
 use afd_model::{
     CausalLm, DecoderConfig, FinishReason, Generation, GenerationRequest, Guide, Stop, generate,
-    generate_guided,
+    generate_guided, plan_batches,
 };
 use afd_stage::seed::derive;
 
@@ -15,6 +15,10 @@ use crate::{
     Error,
     extrapolate::{same_tokens, two_models},
 };
+
+/// Parts of the prompts, where threads draw for several at once. Not their number, on which answers would
+/// then depend.
+const PARTS: usize = 4;
 
 /// Loads a policy and makes sure `tokenizer` belongs to it.
 ///
@@ -76,7 +80,7 @@ pub fn requests(
     texts.iter().map(request).collect()
 }
 
-/// Draws the answers of one batch of requests (prompts of equal length) as rows.
+/// Draws the answers to a part of the requests as rows.
 ///
 /// # Errors
 /// Those of [`generate`].
@@ -112,9 +116,10 @@ pub fn answer_guided(
         },
     };
     let params = config.params();
+    let rows = config.generation_batch_size;
     let generations = match guide {
-        None => generate(model, requests, &params, &stop)?,
-        Some(guide) => generate_guided(model, guide, requests, &params, &stop)?,
+        None => generate(model, requests, rows, &params, &stop)?,
+        Some(guide) => generate_guided(model, guide, requests, rows, &params, &stop)?,
     };
     let rows = generations.into_iter().zip(texts).map(|(answers, prompt)| {
         let rows = answers.into_iter().enumerate();
@@ -122,6 +127,44 @@ pub fn answer_guided(
             .collect()
     });
     rows.collect()
+}
+
+/// [`answer_guided`] of as many prompts as there are, in parts for the threads that the device has no other
+/// work for.
+///
+/// # Errors
+/// Those of [`answer_guided`].
+pub fn answer_all(
+    model: &CausalLm,
+    guide: Option<Guide<'_>>,
+    tokenizer: &Tokenizer,
+    texts: &[&str],
+    requests: &[GenerationRequest],
+    config: &SampleConfig,
+) -> Result<Vec<Vec<Sample>>, Error> {
+    let workers = workers(&model.model.device());
+    let parts = if workers > 1 { PARTS } else { 1 };
+    let plan = plan_batches(requests, config.generation_batch_size, parts);
+    // A thread needs its own of what it computes with.
+    let other = guide.map(|guide| (guide.away_from.clone(), guide.strength));
+    let states = vec![(model.clone(), other); workers.min(plan.len()).max(1)];
+    let draw = |(model, other): &(CausalLm, Option<(CausalLm, f64)>), part: usize| {
+        let guide = other.as_ref().map(|(away_from, strength)| Guide {
+            away_from,
+            strength: *strength,
+        });
+        let texts: Vec<&str> = plan[part].iter().map(|&i| texts[i]).collect();
+        let asked: Vec<&GenerationRequest> = plan[part].iter().map(|&i| &requests[i]).collect();
+        answer_guided(model, guide, tokenizer, &texts, &asked, config)
+    };
+    let mut by_prompt: Vec<Vec<Sample>> = vec![Vec::new(); texts.len()];
+    for_each(states, plan.len(), draw, |part, answers| {
+        for (answers, &prompt) in answers.into_iter().zip(&plan[part]) {
+            by_prompt[prompt] = answers;
+        }
+        Ok::<(), Error>(())
+    })?;
+    Ok(by_prompt)
 }
 
 /// Whether the end of `ids` spells one of `stops`; only as many tokens are decoded as a stop

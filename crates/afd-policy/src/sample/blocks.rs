@@ -98,7 +98,7 @@ struct Draft<'a> {
 }
 
 impl ByBlocks<'_> {
-    /// The answers to prompts of one length.
+    /// The answers to a part of the prompts.
     fn answers(&self, requests: &[(&str, &GenerationRequest)]) -> Result<Vec<Vec<Sample>>, Error> {
         let drafts = requests.iter().flat_map(|&(prompt, request)| {
             let seeds = request.seeds.iter().enumerate();
@@ -166,7 +166,8 @@ impl ByBlocks<'_> {
             text: &never,
         };
         let asked: Vec<&GenerationRequest> = requests.iter().collect();
-        let mut drawn = generate(&self.model, &asked, &params, &stop)?;
+        let rows = self.config.generation_batch_size;
+        let mut drawn = generate(&self.model, &asked, rows, &params, &stop)?;
         let mut texts = Vec::new();
         for (draft, candidates) in drafts.iter().zip(&mut drawn) {
             for candidate in candidates {

@@ -12,7 +12,16 @@ use afd_stage::{Quiet, RunDir};
 use super::*;
 use crate::ExtrapolateConfig;
 
-const PROMPTS: [&str; 4] = ["a", "b", "How are you?", "c"];
+const PROMPTS: [&str; 8] = [
+    "a",
+    "b",
+    "How are you?",
+    "c",
+    "d",
+    "Who is?",
+    "e",
+    "And where were you then?",
+];
 
 const SHORT: SampleConfig = SampleConfig {
     temperature: 1.0,

@@ -1,8 +1,7 @@
 //! `afd generate`: prompts in, a row per answer out.
 
 use afd_data::Tokenizer;
-use afd_data::records::Sample;
-use afd_model::{GenerationRequest, Guide, plan_batches};
+use afd_model::Guide;
 use afd_policy::sample;
 
 use super::{json_rows, sampling};
@@ -52,14 +51,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), Error> {
         return Err(json_rows::problem(&args.prompts, row.line, message));
     }
 
-    let mut answers: Vec<Vec<Sample>> = texts.iter().map(|_| Vec::new()).collect();
-    for batch in plan_batches(&requests, config.generation_batch_size) {
-        let texts: Vec<&str> = batch.iter().map(|&i| texts[i].as_str()).collect();
-        let requests: Vec<&GenerationRequest> = batch.iter().map(|&i| &requests[i]).collect();
-        let rows = sample::answer_guided(&model, guide, &tokenizer, &texts, &requests, &config)?;
-        for (prompt, rows) in batch.into_iter().zip(rows) {
-            answers[prompt] = rows;
-        }
-    }
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let answers = sample::answer_all(&model, guide, &tokenizer, &texts, &requests, &config)?;
     json_rows::write(args.model.output.as_deref(), &answers.concat())
 }

@@ -19,12 +19,28 @@ pub type Mask = Tensor<4>;
 /// Bottom-right aligned: the last query sees the last key. With a `window` a query sees that many
 /// keys, its own among them; without, all up to its own.
 pub fn causal_mask(past: usize, length: usize, window: Option<usize>, device: &Device) -> Mask {
-    let total = past + length;
-    let mut values = vec![MASKED; length * total];
-    for (query, keys) in values.chunks_mut(total).enumerate() {
-        keys[visible(past + query, window)].fill(0.0);
+    cached_mask(&[0], past, length, window, device)
+}
+
+/// [`causal_mask`] of rows that begin at the keys `starts`, what is before being padding:
+/// `[B, 1, length, past + length]`. A query of padding sees itself alone.
+pub fn cached_mask(
+    starts: &[usize],
+    past: usize,
+    length: usize,
+    window: Option<usize>,
+    device: &Device,
+) -> Mask {
+    let (rows, total) = (starts.len(), past + length);
+    let mut values = vec![MASKED; rows * length * total];
+    let lines = values.chunks_mut((length * total).max(1));
+    for (keys, &start) in lines.zip(starts) {
+        for (query, keys) in keys.chunks_mut(total).enumerate() {
+            let (first, last) = visible(past + query, window).into_inner();
+            keys[first.max(start.min(last))..=last].fill(0.0);
+        }
     }
-    Tensor::from_data(TensorData::new(values, [1, 1, length, total]), device)
+    Tensor::from_data(TensorData::new(values, [rows, 1, length, total]), device)
 }
 
 /// The keys that a query at `position` sees.

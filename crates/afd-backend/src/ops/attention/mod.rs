@@ -27,7 +27,7 @@ use burn::{
 
 use super::tape::{Kept, alike, constant, record};
 
-pub use masks::{Mask, causal_mask, packed_mask};
+pub use masks::{Mask, cached_mask, causal_mask, packed_mask};
 
 /// How the product of a query and a key becomes a score.
 #[derive(Debug, Clone, Copy, PartialEq)]

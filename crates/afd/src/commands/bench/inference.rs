@@ -14,8 +14,11 @@ use crate::{args::BenchArgs, error::Error, speed};
 /// Batches that are scored.
 const BATCHES: usize = 4;
 
-/// Answers drawn at a time, unless one prompt has more.
-const ROWS: usize = 32;
+/// Answers drawn at a time.
+const ROWS: usize = 64;
+
+/// Parts at least that are drawn, for threads to share.
+const PARTS: usize = 2;
 
 /// Every answer has the length allowed.
 const ENDLESS: Stop<'_> = Stop {
@@ -57,11 +60,11 @@ pub(super) fn draw(
     tokens: usize,
 ) -> Result<Vec<Vec<Generation>>, afd_model::Error> {
     let params = SamplingParams::unmodified(tokens);
-    let plan = plan_batches(requests, ROWS);
+    let plan = plan_batches(requests, ROWS, PARTS);
     let states = workers(&model.model.device()).min(plan.len()).max(1);
     let draw = |model: &CausalLm, batch: usize| {
         let asked: Vec<&GenerationRequest> = plan[batch].iter().map(|&i| &requests[i]).collect();
-        generate(model, &asked, &params, &ENDLESS)
+        generate(model, &asked, ROWS, &params, &ENDLESS)
     };
     let mut drawn: Vec<Vec<Generation>> = vec![Vec::new(); requests.len()];
     let states = vec![model.clone(); states];
