@@ -49,5 +49,5 @@ pub use crate::{
     },
     read::{ASSISTANT, HUMAN, ReadOptions, Rows, StripPrefix, open, open_with},
     tokenizer::{DialogueForm, Tokenizer},
-    tokens::TokenRow,
+    tokens::{TokenRow, encode_all},
 };

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use crate::{Error, Tokenizer, chat::Message};
 
 /// A sequence to train on or to score.
@@ -151,6 +153,18 @@ impl TokenRow {
     }
 }
 
+/// What `encode` makes of each of `items`, by all processors; their order is kept.
+///
+/// # Errors
+/// That of the first item that has one.
+pub fn encode_all<T: Sync, R: Send, E: Send>(
+    items: &[T],
+    encode: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
+    let results: Vec<Result<R, E>> = items.par_iter().map(&encode).collect();
+    results.into_iter().collect()
+}
+
 /// The stretches of positions that hold.
 fn runs(holds: impl Iterator<Item = bool>) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
@@ -166,6 +180,15 @@ fn runs(holds: impl Iterator<Item = bool>) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_encoded_in_order_and_the_first_error_is_told() {
+        let numbers: Vec<u32> = (0..1000).collect();
+        let twice = encode_all(&numbers, |n| Ok::<_, u32>(2 * n)).unwrap();
+        assert!(twice.iter().copied().eq((0..1000).map(|n| 2 * n)));
+        let odd = |n: &u32| if n % 7 == 3 { Err(*n) } else { Ok(()) };
+        assert_eq!(encode_all(&numbers, odd), Err(3));
+    }
 
     fn tokenizer(dir: &std::path::Path) -> Tokenizer {
         let texts = ["How are you? You could walk. You could read."];

@@ -7,7 +7,7 @@ use std::{
 
 use afd_backend::Placement;
 use afd_data::{
-    DialogueForm, TokenRow, Tokenizer,
+    DialogueForm, TokenRow, Tokenizer, encode_all,
     records::{JsonlReader, PreferenceRow},
 };
 use afd_model::CausalLm;
@@ -94,9 +94,12 @@ pub fn run(
     let texts: Vec<_> = texts.into_iter().collect();
     let mut done = 0;
     for chunk in texts.chunks(AT_A_TIME) {
+        let read = encode_all(chunk, |(_, (prompt, answer))| {
+            TokenRow::joined(&tokenizer, prompt, answer, max_length)
+        })?;
         let mut rows = Vec::new();
-        for (key, (prompt, answer)) in chunk {
-            if let Some(row) = TokenRow::joined(&tokenizer, prompt, answer, max_length)? {
+        for ((key, _), row) in chunk.iter().zip(read) {
+            if let Some(row) = row {
                 keys.extend(key);
                 rows.push(row);
             }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use afd_backend::Placement;
-use afd_data::{DialogueForm, TokenRow, Tokenizer, features};
+use afd_data::{DialogueForm, TokenRow, Tokenizer, encode_all, features};
 use afd_model::{CausalLm, DecoderConfig, Head, Mlp, Scorer, Sequence, SequenceClassifier};
 use serde::{Deserialize, Serialize};
 
@@ -401,7 +401,7 @@ impl Text {
     }
 
     fn rows(&self, pairs: &[(&str, &str)]) -> Result<Vec<TokenRow>, Error> {
-        let row = |(index, (prompt, completion)): (usize, &(&str, &str))| {
+        let row = |&(index, (prompt, completion)): &(usize, &(&str, &str))| {
             let limit = match self.truncation {
                 Some(_) => usize::MAX,
                 None => self.context,
@@ -420,7 +420,8 @@ impl Text {
             }
             Ok(row)
         };
-        pairs.iter().enumerate().map(row).collect()
+        let pairs: Vec<_> = pairs.iter().enumerate().collect();
+        encode_all(&pairs, row)
     }
 }
 

@@ -2,12 +2,18 @@
 
 use std::{collections::VecDeque, path::Path};
 
-use afd_data::records::{JsonlReader, PreferenceRow};
+use afd_data::{
+    encode_all,
+    records::{JsonlReader, PreferenceRow},
+};
 use afd_stage::seed::derive;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{Error, RewardConfig};
+
+/// Rows read at a time, by all processors.
+const AT_A_TIME: usize = 1024;
 
 /// Pairs as something that reads them wants them, chosen side first.
 #[derive(Debug)]
@@ -37,39 +43,49 @@ pub(crate) struct Pair<T> {
 ///
 /// # Errors
 /// Those of `read`; [`Error::TooFewPairs`] when a part is empty.
-pub(crate) fn split<T>(
+pub(crate) fn split<T: Send>(
     path: &Path,
     config: &RewardConfig,
     seed: u64,
-    mut read: impl FnMut(&str, &str) -> Result<Option<T>, Error>,
+    read: impl Fn(&str, &str) -> Result<Option<T>, Error> + Sync,
 ) -> Result<Split<T>, Error> {
     let mut parts: [Vec<Pair<T>>; 2] = Default::default();
     // Of each part, answers of rows that were taken apart: chosen ones, rejected ones.
     let mut single: [[VecDeque<(T, usize, u64)>; 2]; 2] = Default::default();
     let (mut too_long, mut usable) = (0, 0);
     let part = |draw: u64| usize::from((draw as f64 / u64::MAX as f64) < config.eval_fraction);
-    for (number, row) in JsonlReader::<PreferenceRow>::open(path)?.enumerate() {
-        let row = row?;
-        let prompts = [&row.prompt[..], row.rejected_prompt()];
-        let chosen = read(prompts[0], &row.chosen)?;
-        let rejected = read(prompts[1], &row.rejected)?;
-        let (Some(chosen), Some(rejected)) = (chosen, rejected) else {
-            too_long += 1;
-            continue;
-        };
-        usable += 1;
-        let [prompt, other] = prompts.map(|prompt| derive(seed, prompt, 0));
-        if prompt == other {
-            parts[part(prompt)].push(Pair {
-                chosen,
-                rejected,
-                rows: [number; 2],
-                prompt,
-            });
-            continue;
+    let mut rows = JsonlReader::<PreferenceRow>::open(path)?.enumerate();
+    loop {
+        let some = rows.by_ref().take(AT_A_TIME);
+        let some = some.map(|(number, row)| Ok((number, row?)));
+        let some: Vec<(usize, PreferenceRow)> = some.collect::<Result<_, Error>>()?;
+        if some.is_empty() {
+            break;
         }
-        single[part(prompt)][0].push_back((chosen, number, prompt));
-        single[part(other)][1].push_back((rejected, number, other));
+        let sides = encode_all(&some, |(_, row)| {
+            let chosen = read(&row.prompt, &row.chosen)?;
+            Ok::<_, Error>((chosen, read(row.rejected_prompt(), &row.rejected)?))
+        })?;
+        for ((number, row), sides) in some.into_iter().zip(sides) {
+            let (Some(chosen), Some(rejected)) = sides else {
+                too_long += 1;
+                continue;
+            };
+            usable += 1;
+            let prompts = [&row.prompt[..], row.rejected_prompt()];
+            let [prompt, other] = prompts.map(|prompt| derive(seed, prompt, 0));
+            if prompt == other {
+                parts[part(prompt)].push(Pair {
+                    chosen,
+                    rejected,
+                    rows: [number; 2],
+                    prompt,
+                });
+                continue;
+            }
+            single[part(prompt)][0].push_back((chosen, number, prompt));
+            single[part(other)][1].push_back((rejected, number, other));
+        }
     }
     for (pairs, [chosen, rejected]) in parts.iter_mut().zip(&mut single) {
         while !chosen.is_empty() && !rejected.is_empty() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use afd_backend::Placement;
 use afd_data::{
-    DialogueForm, TokenRow, Tokenizer, epoch_plan, eval_batches,
+    DialogueForm, TokenRow, Tokenizer, encode_all, epoch_plan, eval_batches,
     records::{Example, read_jsonl},
 };
 use afd_model::{CausalLm, Pretrained, SaveOptions};
@@ -129,19 +129,20 @@ fn tokenise(
     tokenizer: &Tokenizer,
     examples: &[Example],
 ) -> Result<Vec<TokenRow>, afd_data::Error> {
-    let rows = examples.iter().filter_map(|example| {
-        let completion = example.completion.as_deref()?;
-        let row = if config.assistant_only_loss {
+    let rows = encode_all(examples, |example| {
+        let Some(completion) = example.completion.as_deref() else {
+            return Ok(None);
+        };
+        if config.assistant_only_loss {
             TokenRow::dialogue(tokenizer, &example.messages, config.max_length)
         } else if config.completion_only_loss {
             TokenRow::example(tokenizer, &example.prompt, completion, config.max_length)
         } else {
             let text = format!("{}{completion}", example.prompt);
             TokenRow::text(tokenizer, &text, config.max_length)
-        };
-        row.transpose()
-    });
-    rows.collect()
+        }
+    })?;
+    Ok(rows.into_iter().flatten().collect())
 }
 
 /// Trains any language model on token rows within a stage, resuming from its checkpoints.

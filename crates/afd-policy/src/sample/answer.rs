@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use afd_backend::{Placement, device::workers, workers::for_each};
-use afd_data::{Tokenizer, records::Sample};
+use afd_data::{Tokenizer, encode_all, records::Sample};
 use afd_model::{
     CausalLm, DecoderConfig, FinishReason, Generation, GenerationRequest, Guide, Stop, generate,
     generate_guided, plan_batches,
@@ -77,7 +77,7 @@ pub fn requests(
                 .collect(),
         })
     };
-    texts.iter().map(request).collect()
+    encode_all(texts, request)
 }
 
 /// Draws the answers to a part of the requests as rows.
