@@ -137,7 +137,8 @@ fn confined(call: &Command) -> Command {
 #[cfg(target_os = "linux")]
 fn a_machine_without_memory_names_the_stage_and_what_to_lower() {
     // The cache of so many answers to one prompt takes some thirty gigabytes.
-    let run = Run::new("[sample]\nreward_num_generations = 200000\n");
+    let at_once = "reward_num_generations = 200000\ngeneration_batch_size = 200000\n";
+    let run = Run::new(&format!("[sample]\n{at_once}"));
     let outcome = confined(&run.pipeline(&[])).outcome();
     assert!(!matches!(outcome.code, Some(0 | 2)), "{}", outcome.stderr);
     for part in [
