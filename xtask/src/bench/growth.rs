@@ -40,6 +40,83 @@ pub(super) fn growth(runs: &[Run]) -> Vec<Growth> {
     found
 }
 
+/// What another token of the vocabulary costs in fine-tuning.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Vocabulary {
+    /// Whose.
+    pub(super) of: String,
+    /// Bytes of memory at its peak.
+    pub(super) bytes: f64,
+    /// Those over the bytes of its embedding, the gradient of that and AdamW's two moments, in f32: at 1
+    /// memory does not grow beyond the weights and what trains them.
+    pub(super) ratio: f64,
+}
+
+/// The slope of the peak memory of fine-tuning in the vocabulary, all else being equal, by contender.
+pub(super) fn vocabulary(runs: &[Run]) -> Vec<Vocabulary> {
+    // Of one width, layers and heads: what stands before the vocabulary.
+    let split = |run: &Run| {
+        let (model, vocabulary) = run.measurement.shape.rsplit_once('/')?;
+        Some((model, vocabulary.parse::<f64>().ok()?))
+    };
+    let varied = runs.iter().find(|run| !run.measurement.is_compared());
+    let Some((model, _)) = varied.and_then(split) else {
+        return Vec::new();
+    };
+    let width = model.split('/').next().and_then(|width| width.parse().ok());
+    let of_weights = 16.0 * width.unwrap_or(f64::NAN);
+    let length = varied.map(|run| run.measurement.length);
+    let is_meant = |run: &&Run| {
+        run.measurement.work == Work::Sft
+            && Some(run.measurement.length) == length
+            && split(run).is_some_and(|(found, _)| found == model)
+    };
+    let of = |contender: String| {
+        let own = runs.iter().filter(is_meant);
+        let own = own.filter(|run| run.contender.to_string() == contender);
+        let points = own.filter_map(|run| {
+            let bytes = run.rounds.iter().filter_map(|reading| reading.peak_memory);
+            let spread = Spread::of(bytes.map(|bytes| bytes as f64))?;
+            Some((split(run)?.1, spread.median))
+        });
+        let bytes = slope(&points.collect::<Vec<_>>())?;
+        Some(Vocabulary {
+            of: contender,
+            bytes,
+            ratio: bytes / of_weights,
+        })
+    };
+    contenders(runs, is_meant)
+        .into_iter()
+        .filter_map(of)
+        .collect()
+}
+
+/// Those of some runs, in their order.
+fn contenders(runs: &[Run], is_meant: impl Fn(&&Run) -> bool) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for run in runs.iter().filter(is_meant) {
+        let name = run.contender.to_string();
+        if !found.contains(&name) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+/// `b` of `y = a + b·x` by least squares; none where `x` does not vary.
+fn slope(points: &[(f64, f64)]) -> Option<f64> {
+    let count = points.len() as f64;
+    let mean_x = points.iter().map(|(x, _)| x).sum::<f64>() / count;
+    let mean_y = points.iter().map(|(_, y)| y).sum::<f64>() / count;
+    let covariance: f64 = points
+        .iter()
+        .map(|(x, y)| (x - mean_x) * (y - mean_y))
+        .sum();
+    let variance: f64 = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
+    (variance > 0.0).then(|| covariance / variance)
+}
+
 /// The exponent of each contender that measured `work` at two lengths or more.
 fn fits(
     runs: &[Run],
@@ -50,15 +127,10 @@ fn fits(
 ) -> Vec<Growth> {
     // Few and many answers are measured at one length only.
     let is_meant = |run: &&Run| {
-        run.measurement.work == work && (work != Work::Sample || run.measurement.answers == 16)
+        run.measurement.is_compared()
+            && run.measurement.work == work
+            && (work != Work::Sample || run.measurement.answers == 16)
     };
-    let mut contenders: Vec<String> = Vec::new();
-    for run in runs.iter().filter(is_meant) {
-        let name = run.contender.to_string();
-        if !contenders.contains(&name) {
-            contenders.push(name);
-        }
-    }
     let fit = |of: String| {
         let mut groups: Vec<(&str, Vec<(f64, f64)>)> = Vec::new();
         let own = runs.iter().filter(is_meant);
@@ -82,6 +154,7 @@ fn fits(
             exponent: exponent(&groups)?,
         })
     };
+    let contenders = contenders(runs, is_meant);
     contenders.into_iter().filter_map(fit).collect()
 }
 
@@ -103,7 +176,7 @@ fn exponent(groups: &[Vec<(f64, f64)>]) -> Option<f64> {
     (variance > 0.0).then(|| covariance / variance)
 }
 
-pub(super) fn text(all: &[Growth]) -> String {
+pub(super) fn text(all: &[Growth], vocabulary: &[Vocabulary]) -> String {
     if all.is_empty() {
         return "growth: measured at one length only\n".to_owned();
     }
@@ -121,6 +194,17 @@ pub(super) fn text(all: &[Growth]) -> String {
             let head = format!("{} in {}", growth.what, growth.with);
             text += &format!("  {head:<52}  {}\n", each.join(", "));
         }
+    }
+    if !vocabulary.is_empty() {
+        let each: Vec<String> = vocabulary
+            .iter()
+            .map(|growth| format!("{} {:.2} ({:.0})", growth.of, growth.ratio, growth.bytes))
+            .collect();
+        text += &format!(
+            "memory of another token of the vocabulary in fine-tuning, over that of its weights, their \
+             gradients and moments (bytes)\n  {}\n",
+            each.join(", ")
+        );
     }
     text
 }
@@ -150,19 +234,45 @@ mod tests {
 
     #[test]
     fn time_at_an_even_rate_is_linear() {
-        let mut runs = runs([8.0; 6], [10; 6]);
-        let mut longer = runs.clone();
-        for run in &mut longer {
-            run.measurement.length *= 2;
-        }
-        runs.extend(longer);
-        let all = growth(&runs);
+        let all = growth(&runs_of_two_lengths());
         assert_eq!(all.len(), 6 * (5 + 2));
         for growth in &all {
             let expected = if growth.with == "tokens" { 1.0 } else { 0.0 };
             assert!((growth.exponent - expected).abs() < 1e-12, "{growth:?}");
         }
-        assert!(text(&all).contains("flex f32 1.00"));
-        assert!(text(&[]).contains("one length"));
+        assert!(text(&all, &[]).contains("flex f32 1.00"));
+        assert!(text(&[], &[]).contains("one length"));
+    }
+
+    #[test]
+    fn a_token_of_the_vocabulary_costs_the_slope() {
+        let mut all = runs([8.0; 6], [10; 6]);
+        all.retain(|run| run.measurement.work == Work::Sft);
+        assert_eq!(vocabulary(&all), []);
+        // Of the smallest model, width 128, with 2048 tokens; those of 8192 more take 4096 bytes each.
+        for run in &mut all.clone() {
+            run.measurement.shape = "128/4/4/10240";
+            for reading in &mut run.rounds {
+                reading.peak_memory = reading.peak_memory.map(|bytes| bytes + 8192 * 4096);
+            }
+            all.push(run.clone());
+        }
+        let found = vocabulary(&all);
+        assert_eq!(found.len(), 6);
+        for token in &found {
+            assert_eq!((token.bytes, token.ratio), (4096.0, 2.0));
+        }
+        // What is there for this alone is no row, and no point of other fits.
+        assert_eq!(growth(&all).len(), 0);
+        assert!(text(&growth(&runs_of_two_lengths()), &found).contains("flex f32 2.00 (4096)"));
+    }
+
+    fn runs_of_two_lengths() -> Vec<Run> {
+        let mut all = runs([8.0; 6], [10; 6]);
+        for mut run in all.clone() {
+            run.measurement.length *= 2;
+            all.push(run);
+        }
+        all
     }
 }

@@ -163,7 +163,7 @@ fn finish(record: &Record, common: &Common) -> Result<(), Error> {
     println!("\n{}", table::table(&record.rows));
     if !record.runs.is_empty() {
         println!("{}", table::idle(&record.runs));
-        println!("{}", growth::text(&record.growth));
+        println!("{}", growth::text(&record.growth, &record.vocabulary));
     }
     println!("{}", targets::text(&record.targets));
     if let Some(path) = &common.json {

@@ -65,6 +65,20 @@ pub(super) const SIZES: [Size; 3] = [
     },
 ];
 
+/// The smallest with larger vocabularies: memory is measured against them, and nothing else.
+const VOCABULARIES: [Size; 2] = [
+    Size {
+        name: "width-128, vocabulary 8192",
+        shape: "128/4/4/8192",
+        steps: 1,
+    },
+    Size {
+        name: "width-128, vocabulary 32768",
+        shape: "128/4/4/32768",
+        steps: 1,
+    },
+];
+
 const LENGTHS: [usize; 2] = [128, 256];
 
 /// Sequences in a step, and answers in a step of reinforcement learning.
@@ -103,6 +117,11 @@ impl Measurement {
             Work::Sample => format!("{size}, N={}", self.answers),
             _ => size,
         }
+    }
+
+    /// Whether it is one of the sizes that are compared, and not there for a fit alone.
+    pub(super) fn is_compared(&self) -> bool {
+        SIZES.iter().any(|size| size.shape == self.shape)
     }
 
     /// Tokens that one step, or one pass, goes through.
@@ -156,6 +175,17 @@ pub(super) fn measurements(
                     _ => measurements.push(of(work, BATCH, GROUP)),
                 }
             }
+        }
+        if *size == SIZES[0] && !quick && (works.is_empty() || works.contains(&Work::Sft)) {
+            measurements.extend(VOCABULARIES.iter().map(|size| Measurement {
+                work: Work::Sft,
+                model: size.name,
+                shape: size.shape,
+                length: LENGTHS[0],
+                batch: BATCH,
+                answers: GROUP,
+                steps: size.steps,
+            }));
         }
     }
     measurements
@@ -216,7 +246,10 @@ mod tests {
     #[test]
     fn all_is_measured_unless_something_is_named() {
         // Four kinds once; sampling with three numbers of answers at one length, one at the other.
-        assert_eq!(measurements(false, &[], &[]).len(), 3 * (4 + 3 + 4 + 1));
+        // Two vocabularies besides.
+        let all = measurements(false, &[], &[]);
+        assert_eq!(all.len(), 3 * (4 + 3 + 4 + 1) + 2);
+        assert_eq!(all.iter().filter(|m| !m.is_compared()).count(), 2);
         let quick = measurements(true, &[], &[]);
         assert_eq!(quick.len(), 4 + 2);
         assert!(

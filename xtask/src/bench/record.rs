@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Run;
 use super::chain::{self, Chain};
-use super::growth::{Growth, growth};
+use super::growth::{Growth, Vocabulary, growth, vocabulary};
 use super::rows::{Row, rows};
 use super::targets::{Target, targets};
 use crate::error::Error;
@@ -33,6 +33,7 @@ pub(super) struct Record {
     rounds: u64,
     pub(super) rows: Vec<Row>,
     pub(super) growth: Vec<Growth>,
+    pub(super) vocabulary: Vec<Vocabulary>,
     pub(super) targets: Vec<Target>,
     pub(super) runs: Vec<Run>,
     pub(super) chains: Vec<Chain>,
@@ -59,6 +60,7 @@ impl Record {
             rounds,
             rows: Vec::new(),
             growth: Vec::new(),
+            vocabulary: Vec::new(),
             targets: Vec::new(),
             runs: Vec::new(),
             chains: Vec::new(),
@@ -70,6 +72,7 @@ impl Record {
         self.rows = rows(&self.runs);
         self.rows.extend(chain::rows(&self.chains));
         self.growth = growth(&self.runs);
+        self.vocabulary = vocabulary(&self.runs);
         self.targets = targets(&self.rows);
     }
 

@@ -63,7 +63,8 @@ const START: Figure = ("start", "s", |reading| reading.first_step);
 /// Every row that the runs give, by work and then as they were measured.
 pub(super) fn rows(runs: &[Run]) -> Vec<Row> {
     let mut rows = Vec::new();
-    for ours in runs.iter().filter(|run| run.contender.side == Side::Ours) {
+    let is_ours = |run: &&Run| run.contender.side == Side::Ours && run.measurement.is_compared();
+    for ours in runs.iter().filter(is_ours) {
         let work = ours.measurement.work;
         let is_rival = |run: &&Run| {
             run.contender.side == Side::Rival
