@@ -11,6 +11,8 @@
 
 mod adamw;
 mod attention;
+#[cfg(feature = "libtorch")]
+mod by_autograd;
 #[cfg(feature = "flex")]
 mod flex;
 mod gelu;

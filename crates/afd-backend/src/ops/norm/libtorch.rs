@@ -1,25 +1,39 @@
-//! The kernel on libtorch, for rows that keep their mean: few passes, in place where numbers are nobody else's.
+//! The kernels on libtorch. Of rows that keep their mean: few passes, in place where numbers are nobody else's. Of
+//! those that do not: its own.
 
 use burn::backend::{LibTorch, libtorch::TchTensor};
 use tch::{Kind, Tensor};
 
 use super::{Inputs, Kernel, composed};
+use crate::ops::by_autograd;
 
 impl Kernel for LibTorch {
     fn forward(inputs: &Inputs<Self>) -> TchTensor {
-        if inputs.centred {
-            return composed::forward(inputs);
-        }
         let _no_grad = tch::no_grad_guard();
+        if inputs.centred {
+            return match is_alike(inputs) {
+                true => {
+                    TchTensor::new(centred(&inputs.x.tensor, &inputs.weight.tensor, inputs.eps))
+                }
+                false => composed::forward(inputs),
+            };
+        }
         let (x, weight) = (&inputs.x.tensor, &inputs.weight.tensor);
         TchTensor::new((x * scale(inputs)).g_mul_(weight))
     }
 
     fn backward(inputs: &Inputs<Self>, gradient: TchTensor) -> [TchTensor; 2] {
-        if inputs.centred {
-            return composed::backward(inputs, gradient);
-        }
         let _no_grad = tch::no_grad_guard();
+        if inputs.centred {
+            if !is_alike(inputs) {
+                return composed::backward(inputs, gradient);
+            }
+            let (x, weight) = (&inputs.x.tensor, &inputs.weight.tensor);
+            let found = by_autograd::gradients([x, weight], &gradient.tensor, |[x, weight]| {
+                centred(x, weight, inputs.eps)
+            });
+            return found.map(TchTensor::new);
+        }
         let (weight, gradient) = (&inputs.weight.tensor, &gradient.tensor);
         let scale = scale(inputs);
         let n = &inputs.x.tensor * &scale;
@@ -33,6 +47,17 @@ impl Kernel for LibTorch {
         let _ = of_x.addcmul_(&n, &along);
         [of_x.g_mul_(&scale), of_weight].map(TchTensor::new)
     }
+}
+
+/// Whether both are of one type, which libtorch's kernel asks for.
+fn is_alike(inputs: &Inputs<LibTorch>) -> bool {
+    inputs.x.tensor.kind() == inputs.weight.tensor.kind()
+}
+
+/// Rows with their mean taken off.
+fn centred(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
+    let (y, _, _) = x.native_layer_norm(weight.size(), Some(weight), None, eps);
+    y
 }
 
 /// What each row is multiplied by, `[N, 1]`.
