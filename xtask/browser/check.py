@@ -304,7 +304,7 @@ def guarded(check, page, folder, report):
     check(page.js("return window.pwned") is None, "unescaped, the attack is stopped by the policy")
     check(page.said(), "and the console says so")
     page.open(write(folder / "defenceless.html", hostile.defenceless(report)))
-    page.settle()
+    page.until("return window.pwned === 1")
     check(page.js("return window.pwned") == 1, "without the policy it succeeds, which is noticed")
     asked = page.requests()
     check("http://afd.invalid/x" in asked, "so is what it asks for", asked)

@@ -177,12 +177,13 @@ fn exponent(groups: &[Vec<(f64, f64)>]) -> Option<f64> {
 }
 
 pub(super) fn text(all: &[Growth], vocabulary: &[Vocabulary]) -> String {
-    if all.is_empty() {
-        return "growth: measured at one length only\n".to_owned();
+    let mut text = match all.is_empty() {
+        true => "growth: measured at one length only\n",
+        false => {
+            "growth: the exponent when sequences become longer; 0 is constant, 1 linear, 2 quadratic\n"
+        }
     }
-    let mut text =
-        "growth: the exponent when sequences become longer; 0 is constant, 1 linear, 2 quadratic\n"
-            .to_owned();
+    .to_owned();
     let mut told: Vec<&str> = Vec::new();
     for growth in all {
         if !told.contains(&growth.what.as_str()) {
@@ -211,7 +212,7 @@ pub(super) fn text(all: &[Growth], vocabulary: &[Vocabulary]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::tests::runs;
+    use super::super::rows::{rows, tests::runs};
     use super::*;
 
     #[test]
@@ -262,9 +263,15 @@ mod tests {
         for token in &found {
             assert_eq!((token.bytes, token.ratio), (4096.0, 2.0));
         }
+        assert!(text(&[], &found).contains("flex f32 2.00 (4096)"));
         // What is there for this alone is no row, and no point of other fits.
-        assert_eq!(growth(&all).len(), 0);
-        assert!(text(&growth(&runs_of_two_lengths()), &found).contains("flex f32 2.00 (4096)"));
+        let compared = runs_of_two_lengths();
+        let more: Vec<Run> = compared.iter().chain(&all).cloned().collect();
+        let others = all.iter().filter(|run| run.measurement.is_compared());
+        let without: Vec<Run> = compared.iter().chain(others).cloned().collect();
+        assert_eq!(growth(&more), growth(&without));
+        assert_eq!(rows(&more), rows(&without));
+        assert!(more.len() > without.len());
     }
 
     fn runs_of_two_lengths() -> Vec<Run> {
