@@ -117,10 +117,15 @@ pub fn describe(name: &str) -> Result<Description, DeviceError> {
 /// Flex computes small operations on the thread that asks for them, so it is worth one piece
 /// per core; other devices spread an operation themselves.
 pub fn workers(device: &Device) -> usize {
-    match is_flex(device) {
+    match is_worth_several(device) {
         true => host::parallelism(),
         false => 1,
     }
+}
+
+/// Whether [`workers`] may be more than one: a matter of the device, and not of how many cores there are.
+pub fn is_worth_several(device: &Device) -> bool {
+    is_flex(device)
 }
 
 /// Whether this is Flex, with automatic differentiation or without.

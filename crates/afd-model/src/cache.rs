@@ -87,7 +87,7 @@ impl KvCache {
         }
     }
 
-    /// Nobody reads this row from now on: it begins nowhere, and no attention is spent on it.
+    /// Nobody reads this row from now on: it begins nowhere and sees its last token alone.
     pub(crate) fn vacate(&mut self, row: usize) {
         self.starts[row] = usize::MAX;
     }

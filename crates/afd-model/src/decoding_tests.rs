@@ -202,24 +202,27 @@ fn a_stop_text_ends_an_answer_with_the_token_that_completes_it() {
 }
 
 #[test]
-fn parts_are_of_neighbouring_lengths_and_as_large_as_is_wanted() {
+fn parts_are_of_neighbouring_lengths_and_as_many_as_is_wanted() {
     let plan = |sizes: &[(usize, usize)], max_rows, parts| {
         let request = |&(length, answers)| request(&vec![5; length], &vec![0; answers]);
         let requests: Vec<_> = sizes.iter().map(request).collect();
         plan_batches(&requests, max_rows, parts)
     };
+    // Sixteen answers in four parts: the last is a request that is larger than one.
     let few = [(3, 2), (2, 2), (3, 2), (3, 9), (2, 1)];
-    assert_eq!(plan(&few, 4, 1), [vec![1, 4], vec![0, 2], vec![3]]);
-    assert_eq!(plan(&few, 64, 1), [vec![1, 4, 0, 2, 3]]);
-    // Sixteen answers are the fewest of a part.
-    assert_eq!(plan(&few, 64, 9), [vec![1, 4, 0, 2, 3]]);
-    let eight = [(2, 8); 8];
+    assert_eq!(plan(&few, 4, 1), [vec![1, 4, 0], vec![2, 3]]);
+    for parts in [1, 9] {
+        assert_eq!(plan(&few, 64, parts), [vec![1, 4, 0, 2, 3]]);
+    }
     let sizes = |plan: Vec<Vec<usize>>| plan.iter().map(Vec::len).collect::<Vec<_>>();
-    assert_eq!(sizes(plan(&eight, 64, 2)), [4, 4]);
-    // 1024 answers in sixteen batches, so two follow each other in a part; 8 of them at most.
+    // At least 32 answers in a part, and parts as equal as can be.
+    assert_eq!(sizes(plan(&[(2, 8); 8], 64, 8)), [4, 4]);
+    assert_eq!(sizes(plan(&[(2, 8); 101], 1000, 4)), [26, 25, 25, 25]);
+    // 1024 answers in 16 batches, or in 128, of which eight make a part, or four if 32 parts are wanted.
     let many = [(2, 8); 128];
-    assert_eq!(sizes(plan(&many, 64, 4)), [16; 8]);
+    assert_eq!(sizes(plan(&many, 64, 4)), [8; 16]);
     assert_eq!(sizes(plan(&many, 8, 4)), [8; 16]);
+    assert_eq!(sizes(plan(&many, 8, 32)), [4; 32]);
     assert_eq!(plan(&[], 8, 4), Vec::<Vec<usize>>::new());
 }
 

@@ -113,10 +113,12 @@ fn in_every_family_answers_that_join_others_are_those_drawn_alone() {
     let requests: Vec<_> = [3, 8, 5, 1]
         .map(|length| GenerationRequest {
             prompt_ids: longest[..length].to_vec(),
-            seeds: vec![1, 2],
+            seeds: (0..14).collect(),
         })
         .into();
+    // Enough for the cache, of 8 + 8 + 64 columns, to be moved while three are drawn at a time.
     let params = SamplingParams::unmodified(8);
+    let mut tokens = 0;
     for name in names(Head::LanguageModel) {
         let model = CausalLm::load(&dir(&name), &test_device().into()).unwrap();
         // An eighth of the tokens ends an answer.
@@ -129,14 +131,19 @@ fn in_every_family_answers_that_join_others_are_those_drawn_alone() {
             generate(&model, requests, rows, &params, &stop).unwrap()
         };
         let together = draw(&requests.iter().collect::<Vec<_>>(), 3);
+        let lengths = together.iter().flatten().map(|answer| answer.ids.len());
+        tokens += lengths.sum::<usize>();
         for (request, answers) in requests.iter().zip(&together) {
-            let alone = draw(&[request], 2);
+            let alone = draw(&[request], 14);
+            assert_eq!([answers.len(), alone[0].len()], [14, 14]);
             for (answer, alone) in answers.iter().zip(&alone[0]) {
                 assert_eq!(answer.ids, alone.ids, "{name}");
                 assert_close(&name, &answer.log_probs, &alone.log_probs);
             }
         }
     }
+    let each = tokens / names(Head::LanguageModel).len();
+    assert!(each > 3 * (8 + 8 + 64), "{each} tokens in the mean");
 }
 
 #[test]

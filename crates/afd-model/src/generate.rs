@@ -3,8 +3,8 @@
 //! Batching is continuous: an answer that ends leaves its row, and one that waits joins there. Those
 //! with longer prompts begin first, so that whoever joins fits behind what the others have read, which
 //! makes every row end at the same column of the cache. A row's numbers do not depend on what else is in
-//! the batch but for the last bits, which the number of rows may move. Each prompt is read once; its
-//! answers share that prefill.
+//! the batch but for the last bits, which the number of rows and the columns before its own may move. Each
+//! prompt is read once for the answers that begin together.
 
 use std::{cmp::Reverse, collections::VecDeque};
 
@@ -26,11 +26,14 @@ const ROOM: usize = 64;
 /// or a pass of its own for the prompts.
 const AT_ONCE: usize = 8;
 
-/// [`plan_batches`] makes no parts with fewer answers, if it can.
-const FEWEST: usize = 16;
+/// Answers below which [`plan_batches`] makes no more parts.
+const FEWEST: usize = 32;
 
-/// What [`plan_batches`] would have of parts in which answers join, and how often they do at most.
-const JOINING: usize = 8;
+/// Parts that have to remain where [`plan_batches`] gives them more answers than rows.
+const REMAINING: usize = 16;
+
+/// How many times as many answers as rows a part has at most.
+const MOST: usize = 8;
 
 /// A prompt and the seeds of the answers wanted; a seed determines its answer.
 #[derive(Debug, Clone)]
@@ -82,9 +85,10 @@ pub fn never(_: &[u32]) -> bool {
 
 /// Cuts requests into parts, each for a call of [`generate`] with `max_rows`. Indices into `requests`.
 ///
-/// There are `parts` at least, if that leaves each 16 answers, for those who work in parallel or are
-/// interrupted. Where there are many more answers than `max_rows`, a part has up to eight times as many.
-/// Prompts of a part are of similar length.
+/// Parts are for those who work in parallel or are interrupted: `parts` of them, or as many as there are
+/// batches of `max_rows` if those are more, and fewer if they had less than 32 answers each. Of very many
+/// batches, up to eight make a part, so that answers join others, as long as 16 parts remain, and
+/// `parts`. Parts are as equal as whole requests allow, and prompts of a part of similar length.
 pub fn plan_batches(
     requests: &[GenerationRequest],
     max_rows: usize,
@@ -97,22 +101,21 @@ pub fn plan_batches(
         .max(FEWEST)
         .min(max_rows)
         .max(1);
-    let most = rows * (total / rows / JOINING).clamp(1, JOINING);
+    let batches = (total / rows / REMAINING.max(parts)).clamp(1, MOST);
+    let count = total.div_ceil(rows * batches);
     let mut order: Vec<usize> = (0..requests.len()).collect();
     order.sort_by_key(|&i| requests[i].prompt_ids.len());
-    let mut plan: Vec<Vec<usize>> = Vec::new();
-    let mut planned = 0;
+    // A request belongs where its first answer does when all answers are cut into equal parts.
+    let mut before = 0;
+    let mut placed: Vec<(usize, usize)> = Vec::with_capacity(order.len());
     for i in order {
-        planned += answers(i);
-        match plan.last_mut() {
-            Some(part) if planned <= most => part.push(i),
-            _ => {
-                plan.push(vec![i]);
-                planned = answers(i);
-            }
-        }
+        placed.push((before * count / total.max(1), i));
+        before += answers(i);
     }
-    plan
+    placed
+        .chunk_by(|(part, _), (next, _)| part == next)
+        .map(|part| part.iter().map(|&(_, i)| i).collect())
+        .collect()
 }
 
 /// An answer being written, or waiting to be.
@@ -234,7 +237,7 @@ impl Writing<'_> {
         for reader in &mut self.readers {
             reader.begin(count, capacity);
         }
-        self.join(&places);
+        self.join(&places, waiting.front().map(|row| row.request));
     }
 
     /// Draws until all rows have ended and none is left to join them.
@@ -270,17 +273,30 @@ impl Writing<'_> {
                 for (&place, row) in ended.iter().zip(waiting.drain(..ended.len())) {
                     finished.push(std::mem::replace(&mut self.rows[place], row));
                 }
-                self.join(&ended);
+                self.join(&ended, waiting.front().map(|row| row.request));
+                // Who has ended and is not replaced must not go on at the positions of others.
+                for place in 0..self.rows.len() {
+                    if self.rows[place].done {
+                        self.vacate(place);
+                    }
+                }
             }
         }
     }
 
-    /// The rows at these places are new.
-    fn join(&mut self, places: &[usize]) {
+    /// The rows at these places are new; `next` is the request that waits longest.
+    fn join(&mut self, places: &[usize], next: Option<usize>) {
         let of = places.iter().map(|&place| self.rows[place].request);
         let of: Vec<usize> = of.collect();
         for reader in &mut self.readers {
             reader.join(places, &of, &self.prompts);
+            reader.keep_prompt(next);
+        }
+    }
+
+    fn vacate(&mut self, place: usize) {
+        for reader in &mut self.readers {
+            reader.vacate(place);
         }
     }
 
@@ -328,10 +344,9 @@ impl Writing<'_> {
             row.done = true;
         }
         row.done |= answer.ids.len() == self.params.max_new_tokens;
-        if row.done && !self.in_step {
-            self.readers
-                .iter_mut()
-                .for_each(|reader| reader.vacate(place));
+        // Among rows that began together it goes on at their positions, and they need no mask.
+        if row.done && self.readers[0].is_ragged() {
+            self.vacate(place);
         }
     }
 }

@@ -65,6 +65,40 @@ fn log_softmax(logits: Vec<f64>) -> Vec<f64> {
 }
 
 #[test]
+fn guided_answers_that_join_others_are_those_drawn_alone() {
+    let (model, initial) = (model(), initial());
+    let guide = Guide {
+        away_from: &initial,
+        strength: 1.5,
+    };
+    let params = SamplingParams::unmodified(12);
+    let requests: Vec<_> = [&[3, 9, 4][..], &[8], &[5, 2], &[7, 7, 1, 2, 20]]
+        .map(|prompt| GenerationRequest {
+            prompt_ids: prompt.to_vec(),
+            seeds: (0..5).collect(),
+        })
+        .into();
+    let draw = |requests: &[&GenerationRequest], rows| {
+        generate_guided(&model, guide, requests, rows, &params, &STOP).unwrap()
+    };
+    let together = draw(&requests.iter().collect::<Vec<_>>(), 3);
+    for (request, answers) in requests.iter().zip(&together) {
+        let alone = draw(&[request], 5).remove(0);
+        assert_eq!(answers.len(), alone.len());
+        for (answer, alone) in answers.iter().zip(&alone) {
+            assert_eq!(answer.ids, alone.ids);
+            let pairs = answer
+                .sampler_log_probs
+                .iter()
+                .zip(&alone.sampler_log_probs);
+            for (a, b) in pairs.chain(answer.log_probs.iter().zip(&alone.log_probs)) {
+                assert!((a - b).abs() < 1e-4, "{a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
 fn at_strength_0_the_answers_are_the_policys_own_to_the_bit() {
     for params in [
         SamplingParams::unmodified(12),

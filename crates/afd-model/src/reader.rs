@@ -21,7 +21,7 @@ pub(crate) struct Reader<'a> {
     cache: KvCache,
     /// Of the last token of each row, `[rows, 1, D]`; none before a row has read its prompt.
     hidden: Option<Tensor<3>>,
-    /// The prompt read last, by its number: other answers to it may still wait.
+    /// The prompt read last, by its number, while other answers to it wait.
     last: Option<(usize, Prompts)>,
 }
 
@@ -46,8 +46,20 @@ impl<'a> Reader<'a> {
 
     /// Forgets all rows and has so many, which have read nothing; room for `capacity` tokens.
     pub(crate) fn begin(&mut self, rows: usize, capacity: usize) {
-        self.cache = KvCache::new(&self.decoder, rows, capacity);
+        // The old one first: there may not be room for both.
+        self.cache = KvCache::new(&self.decoder, 0, 0);
         self.hidden = None;
+        self.cache = KvCache::new(&self.decoder, rows, capacity);
+    }
+
+    /// Forgets what was read of the last prompt, unless it is this one, which answers still wait for.
+    pub(crate) fn keep_prompt(&mut self, next: Option<usize>) {
+        self.last.take_if(|(number, _)| Some(*number) != next);
+    }
+
+    /// Whether rows have begun at columns of their own.
+    pub(crate) fn is_ragged(&self) -> bool {
+        self.cache.is_ragged()
     }
 
     /// Row `rows[i]` goes on from prompt `of[i]`. Each prompt is read once, for all that follow it here.
@@ -111,8 +123,10 @@ impl<'a> Reader<'a> {
         let ids = id_tensor(ids, prompts.len(), &self.decoder.device());
         let mut cache = KvCache::beginning_at(padding, &self.decoder, longest);
         let hidden = self.decoder.forward_cached(ids, &mut cache);
+        // Copied, so that the hidden states of all tokens go.
+        let end = index_tensor([longest - 1].into_iter(), &self.decoder.device());
         Prompts {
-            hidden: hidden.narrow(1, longest - 1, 1),
+            hidden: hidden.select(1, end),
             cache,
         }
     }
@@ -151,7 +165,8 @@ impl<'a> Reader<'a> {
 impl Prompts {
     fn only(mut self, prompt: usize) -> Self {
         self.cache.select(&[prompt]);
-        self.hidden = self.hidden.narrow(0, prompt, 1);
+        let prompt = index_tensor([prompt].into_iter(), &self.hidden.device());
+        self.hidden = self.hidden.select(0, prompt);
         self
     }
 }

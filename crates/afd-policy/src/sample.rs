@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-pub use answer::{answer, answer_all, answer_guided, load, load_other, requests};
+use answer::PARTS;
+pub use answer::{answer, answer_all, answer_guided, load, load_other, parts, requests};
 pub use blocks::{BlocksConfig, run_by_blocks};
 use partial::{FinishedBatch, append, resume};
 pub use shard::Shard;
@@ -50,7 +51,7 @@ pub struct SampleConfig {
     pub max_completion_length: usize,
     /// Texts that end an answer; they are cut off it.
     pub stop_strings: Vec<String>,
-    /// Answers drawn at a time; when one ends, the next begins in its place.
+    /// Answers drawn at a time by each thread; when one ends, the next begins in its place.
     pub generation_batch_size: usize,
 }
 
@@ -89,9 +90,6 @@ pub const BATCHES: &str = "batches.jsonl";
 
 /// Finished batches of an unfinished stage.
 const PARTIAL: &str = "samples.partial.jsonl";
-
-/// Batches of a stage at least: that many threads have work, and no more than one is lost by a kill.
-const BATCHES_AT_LEAST: usize = 4;
 
 /// Who answers what.
 #[derive(Debug, Clone, Copy)]
@@ -142,7 +140,7 @@ pub fn run(
     placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let work = Work::new(config, inputs, part.seed(ctx))?;
+    let work = Work::new(config, inputs, part.seed(ctx), true)?;
     work.draw(part, 1, ctx, |left, finish| {
         let policies = work.policies(placement)?;
         let states = vec![policies; workers(&placement.device).min(left.len())];
@@ -174,10 +172,13 @@ struct Policies {
 }
 
 impl<'a> Work<'a> {
+    /// `joins`: whether answers that wait join a batch, so that batches may have more answers than are
+    /// drawn at a time.
     fn new(
         config: &'a SampleConfig,
         inputs: &'a SampleInputs<'a>,
         seed: u64,
+        joins: bool,
     ) -> Result<Self, Error> {
         let tokenizer = Tokenizer::open(inputs.model, inputs.form)?;
         let texts = distinct_prompts(inputs.prompts)?;
@@ -188,7 +189,12 @@ impl<'a> Work<'a> {
                 check_lengths(&shape, &requests, config, inputs.prompts)?;
             }
         }
-        let plan = plan_batches(&requests, config.generation_batch_size, BATCHES_AT_LEAST);
+        let rows = config.generation_batch_size;
+        let parts = match joins {
+            true => PARTS,
+            false => (texts.len() * inputs.num_generations).div_ceil(rows.max(1)),
+        };
+        let plan = plan_batches(&requests, rows, parts);
         Ok(Self {
             config,
             inputs,

@@ -172,7 +172,9 @@ mod tests {
     #[test]
     fn rows_of_one_prompt_stay_together_whatever_stands_between() {
         let mut rows = Vec::new();
-        for i in 0..60 {
+        // Twice as many rows as this, more than are read at a time.
+        let count = AT_A_TIME * 3 / 4;
+        for i in 0..count {
             let (own, other) = (format!("p{i}"), format!("q{i}"));
             rows.push(row(&own, None, &i.to_string()));
             rows.push(row(&format!("r{i}"), Some(&other), &format!("x{i}")));
@@ -196,7 +198,10 @@ mod tests {
         }
         assert!(prompts[0].iter().all(|prompt| !prompts[1].contains(prompt)));
         let taken = split.training.len() + split.held_out.len();
-        assert!(taken > 60 && taken + split.unpaired / 2 == 120, "{taken}");
+        assert!(
+            taken > count && taken + split.unpaired / 2 == 2 * count,
+            "{taken}"
+        );
     }
 
     #[test]

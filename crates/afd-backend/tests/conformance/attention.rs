@@ -2,7 +2,7 @@
 
 use afd_backend::{
     device::test_device,
-    ops::{Mask, ScoreOptions, attention, causal_mask, packed_mask},
+    ops::{Mask, ScoreOptions, attention, cached_mask, causal_mask, packed_mask},
 };
 use burn::{Tensor, tensor::TensorData};
 use rand::Rng;
@@ -215,6 +215,21 @@ fn padding_on_either_side() {
         |row: usize, query: usize, key: usize| hidden_unless(key <= query && present[row][key]);
     let mask = mask(s, -1e9, &sees);
     check_mask("padded attention", s, &inputs(s), Some(mask), &sees);
+}
+
+/// As decoding has it: each row begins at a key of its own, one nowhere.
+#[test]
+fn a_single_query_of_rows_that_begin_at_different_keys() {
+    let s = Shape::new([4, 1, 9, 4, 2, 6]);
+    let starts = [0, 3, 8, usize::MAX];
+    for window in [None, Some(4)] {
+        let mask = cached_mask(&starts, 8, 1, window, &test_device());
+        let sees = |row: usize, _: usize, key: usize| {
+            let near = window.is_none_or(|window| 8 < key + window);
+            hidden_unless(near && key >= starts[row].min(8))
+        };
+        check_mask("ragged attention", s, &inputs(s), Some(mask), &sees);
+    }
 }
 
 /// More queries than a kernel takes at once, so that a block begins in one text and ends in another.

@@ -2,7 +2,7 @@
 
 use afd_backend::{
     device::test_device,
-    ops::{Mask, causal_mask, packed_mask},
+    ops::{Mask, cached_mask, causal_mask, packed_mask},
 };
 
 use crate::reference::host;
@@ -44,6 +44,22 @@ fn a_window_holds_so_many_keys_up_to_the_querys_own() {
             let shape = [1, 1, length, past + length];
             assert_sees(mask, shape, |_, query, key| {
                 key <= past + query && past + query < key + window
+            });
+        }
+    }
+}
+
+/// Rows that begin at the first key, behind it, with the last new token, and nowhere.
+#[test]
+fn padding_before_a_cached_row_is_not_seen() {
+    for (past, length) in [(0, 5), (4, 1), (3, 2)] {
+        let starts = [0, 2, 4, usize::MAX];
+        for window in [None, Some(1), Some(2), Some(100)] {
+            let mask = cached_mask(&starts, past, length, window, &test_device());
+            assert_sees(mask, [4, 1, length, past + length], |row, query, key| {
+                let at = past + query;
+                let near = key <= at && window.is_none_or(|window| at < key + window);
+                near && (key >= starts[row] || key == at)
             });
         }
     }

@@ -2,13 +2,18 @@
 
 use std::path::Path;
 
-use afd_backend::{Placement, device::workers, workers::for_each};
+use afd_backend::{
+    Placement,
+    device::{is_worth_several, workers},
+    workers::for_each,
+};
 use afd_data::{Tokenizer, encode_all, records::Sample};
 use afd_model::{
     CausalLm, DecoderConfig, FinishReason, Generation, GenerationRequest, Guide, Stop, generate,
     generate_guided, plan_batches,
 };
 use afd_stage::seed::derive;
+use burn::tensor::Device;
 
 use super::SampleConfig;
 use crate::{
@@ -16,9 +21,17 @@ use crate::{
     extrapolate::{same_tokens, two_models},
 };
 
-/// Parts of the prompts, where threads draw for several at once. Not their number, on which answers would
-/// then depend.
-const PARTS: usize = 4;
+/// Parts that prompts are cut into at least, where there is enough to draw: for threads that draw several at
+/// once, whatever their number, on which the last bits would then depend.
+pub(super) const PARTS: usize = 8;
+
+/// The parts that [`answer_all`] cuts prompts into: many only for a device on which several are drawn at once.
+pub fn parts(device: &Device) -> usize {
+    match is_worth_several(device) {
+        true => PARTS,
+        false => 1,
+    }
+}
 
 /// Loads a policy and makes sure `tokenizer` belongs to it.
 ///
@@ -129,11 +142,11 @@ pub fn answer_guided(
     rows.collect()
 }
 
-/// [`answer_guided`] of as many prompts as there are, in parts for the threads that the device has no other
-/// work for.
+/// [`answer_guided`] of as many prompts as there are, in [`parts`] drawn by [`workers`] threads, each with
+/// `generation_batch_size` answers at a time.
 ///
 /// # Errors
-/// Those of [`answer_guided`].
+/// Those of [`answer_guided`], of the part that fails first.
 pub fn answer_all(
     model: &CausalLm,
     guide: Option<Guide<'_>>,
@@ -142,12 +155,11 @@ pub fn answer_all(
     requests: &[GenerationRequest],
     config: &SampleConfig,
 ) -> Result<Vec<Vec<Sample>>, Error> {
-    let workers = workers(&model.model.device());
-    let parts = if workers > 1 { PARTS } else { 1 };
-    let plan = plan_batches(requests, config.generation_batch_size, parts);
+    let device = model.model.device();
+    let plan = plan_batches(requests, config.generation_batch_size, parts(&device));
     // A thread needs its own of what it computes with.
     let other = guide.map(|guide| (guide.away_from.clone(), guide.strength));
-    let states = vec![(model.clone(), other); workers.min(plan.len()).max(1)];
+    let states = vec![(model.clone(), other); workers(&device).min(plan.len()).max(1)];
     let draw = |(model, other): &(CausalLm, Option<(CausalLm, f64)>), part: usize| {
         let guide = other.as_ref().map(|(away_from, strength)| Guide {
             away_from,

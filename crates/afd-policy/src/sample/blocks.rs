@@ -57,7 +57,7 @@ pub fn run_by_blocks(
     placement: &Placement,
     ctx: &StageContext,
 ) -> Result<(), Error> {
-    let work = Work::new(config, inputs, part.seed(ctx))?;
+    let work = Work::new(config, inputs, part.seed(ctx), false)?;
     work.draw(part, blocks.num_candidates, ctx, |left, finish| {
         let guided = ByBlocks {
             model: load(inputs.model, &work.tokenizer, placement)?,

@@ -29,6 +29,7 @@ eval_steps = 2
 save_steps = 2
 
 [sample]
+generation_batch_size = 8
 max_completion_length = 16
 init_num_generations = 2
 test_num_generations = 3

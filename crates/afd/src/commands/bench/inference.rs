@@ -8,6 +8,8 @@ use afd_model::{
     plan_batches,
 };
 
+use afd_policy::sample::parts;
+
 use super::model::rows;
 use crate::{args::BenchArgs, error::Error, speed};
 
@@ -16,9 +18,6 @@ const BATCHES: usize = 4;
 
 /// Answers drawn at a time.
 const ROWS: usize = 64;
-
-/// Parts at least that are drawn, for threads to share.
-const PARTS: usize = 2;
 
 /// Every answer has the length allowed.
 const ENDLESS: Stop<'_> = Stop {
@@ -59,9 +58,9 @@ pub(super) fn draw(
     requests: &[GenerationRequest],
     tokens: usize,
 ) -> Result<Vec<Vec<Generation>>, afd_model::Error> {
-    let params = SamplingParams::unmodified(tokens);
-    let plan = plan_batches(requests, ROWS, PARTS);
-    let states = workers(&model.model.device()).min(plan.len()).max(1);
+    let (params, device) = (SamplingParams::unmodified(tokens), model.model.device());
+    let plan = plan_batches(requests, ROWS, parts(&device));
+    let states = workers(&device).min(plan.len()).max(1);
     let draw = |model: &CausalLm, batch: usize| {
         let asked: Vec<&GenerationRequest> = plan[batch].iter().map(|&i| &requests[i]).collect();
         generate(model, &asked, ROWS, &params, &ENDLESS)
