@@ -3,7 +3,7 @@
 //! - [`sample::run`] draws answers to prompts and stores them with their log-probs, all of them or a
 //!   [shard](sample::Part), elsewhere.
 //! - [`sample::run_by_blocks`] has a reward choose as they are drawn.
-//! - [`sample::answer`] is the same for callers with their own input and output.
+//! - [`sample::answer_all`] is the same for callers with their own input and output.
 //! - [`extrapolate::run`] makes a policy of the weights of two.
 //! - [`best_of_n::run`] picks the best of stored answers by each ranker's stored scores,
 //!   or one by chance that prefers better ones.

@@ -186,7 +186,7 @@ pub(crate) struct ModelArgs {
     /// Where every random draw comes from.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Sequences run at a time.
+    /// Sequences run at a time; where several threads draw answers, by each of them.
     #[arg(long, default_value = "64")]
     pub(crate) batch_size: NonZeroUsize,
     /// A file instead of standard output.
