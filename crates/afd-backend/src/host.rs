@@ -3,8 +3,11 @@
 //! Each is plain Rust in a closure that [`wide`] runs (`wide(#[inline(always)] || max(x))`); sums and maxima go by lanes, because the
 //! compiler may not reorder additions of its own.
 
+mod threads;
+
 use pulp::Arch;
-use rayon::prelude::*;
+
+pub(crate) use threads::Threads;
 
 /// Accumulators of a sum: two registers of the widest kind.
 const LANES: usize = 32;
@@ -21,19 +24,24 @@ pub fn wide<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// `work(i, row i)` for rows of `width` numbers of `out`, several at once where there are many.
-pub fn for_rows(out: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+pub(crate) fn for_rows(
+    threads: Threads,
+    out: &mut [f32],
+    width: usize,
+    work: impl Fn(usize, &mut [f32]) + Sync,
+) {
     if width == 0 {
         return;
     }
     let rows = (WORTH_THREADS / width).max(1);
-    let block = |(index, block): (usize, &mut [f32])| {
+    let block = |index: usize, block: &mut [f32]| {
         for (i, row) in block.chunks_mut(width).enumerate() {
             work(index * rows + i, row);
         }
     };
     match out.len() <= WORTH_THREADS {
-        true => block((0, out)),
-        false => out.par_chunks_mut(rows * width).enumerate().for_each(block),
+        true => block(0, out),
+        false => threads.for_each(out.chunks_mut(rows * width), block),
     }
 }
 
@@ -157,7 +165,7 @@ mod tests {
     fn rows_are_visited_once_however_many() {
         for rows in [0, 1, 3, 5000] {
             let mut out = vec![0.0; rows * 7];
-            for_rows(&mut out, 7, |i, row| {
+            for_rows(Threads::Rayon, &mut out, 7, |i, row| {
                 row.iter_mut().for_each(|x| *x += i as f32)
             });
             assert!(out.iter().enumerate().all(|(at, x)| *x == (at / 7) as f32));

@@ -10,8 +10,9 @@ use crate::{
 };
 
 /// Largest difference in nats between the log-probability a token was drawn with and what a
-/// forward pass, padded or not, with gradients or without, says of it on the same device.
-const SAME: f32 = 1e-5;
+/// forward pass, padded or not, with gradients or without, says of it on the same device. Products of other numbers
+/// of rows are added up in another order: 5e-7 in the mean, and 1.3e-5 once in 600 tokens.
+const SAME: f32 = 3e-5;
 
 fn request(prompt: &[u32], seeds: &[u64]) -> GenerationRequest {
     GenerationRequest {

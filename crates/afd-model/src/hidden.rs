@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use afd_backend::{device::workers, workers::for_each};
+use afd_backend::{device::workers, ops::rows, workers::for_each};
 use burn::Tensor;
 
 use crate::{
@@ -25,10 +25,10 @@ impl Decoder {
         positions: impl Fn(&Sequence<'_>) -> Range<usize>,
     ) -> Tensor<2> {
         let device = self.device().inner();
-        let rows: Vec<&[u32]> = sequences.iter().map(|s| s.ids).collect();
+        let texts: Vec<&[u32]> = sequences.iter().map(|s| s.ids).collect();
         let padded = match side {
-            Side::Right => Padded::packed(&rows, self.config().kept_by_a_layer(), &device),
-            Side::Left => Padded::new(&rows, side, &device),
+            Side::Right => Padded::packed(&texts, self.config().kept_by_a_layer(), &device),
+            Side::Left => Padded::new(&texts, side, &device),
         };
         let [batch, length] = padded.ids.dims();
         let read: Vec<usize> = sequences
@@ -38,13 +38,12 @@ impl Decoder {
             .collect();
         let width = self.config().hidden_size;
         // A text to each row, padded on the right, needs no mask for each row.
-        let hidden = match side == Side::Right && batch == rows.len() {
+        let hidden = match side == Side::Right && batch == texts.len() {
             true => self.forward(padded.ids),
             false => self.forward_packed(padded.ids, &padded.positions),
         };
-        hidden
-            .reshape([batch * length, width])
-            .select(0, index_tensor(read.into_iter(), &device))
+        let hidden = hidden.reshape([batch * length, width]);
+        rows(hidden, index_tensor(read.into_iter(), &device))
     }
 
     /// The embedding of each sequence on the host, `[D]` each: the hidden state of its last token.

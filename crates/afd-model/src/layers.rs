@@ -1,6 +1,8 @@
 //! The small modules a decoder is made of.
 
-use afd_backend::ops::{Gelu, PackedWeight, activation_dtype, gelu, layer_norm, matmul, rms_norm};
+use afd_backend::ops::{
+    Gelu, PackedWeight, activation_dtype, gelu, layer_norm, matmul, rms_norm, rows,
+};
 use burn::{
     Tensor,
     module::{LoraAdapter, Module, Param, Reparameterization},
@@ -136,7 +138,7 @@ impl Embedding {
     /// Ids `[B, T]` to vectors `[B, T, D]` in f32, the type of the residual stream.
     pub(crate) fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [b, t] = ids.dims();
-        let rows = self.weight.base().select(0, ids.reshape([b * t]));
+        let rows = rows(self.weight.base(), ids.reshape([b * t]));
         let width = rows.dims()[1];
         rows.cast(FloatDType::F32).reshape([b, t, width])
     }

@@ -7,6 +7,8 @@ use burn::Tensor;
 use crate::device::is_flex;
 #[cfg(feature = "libtorch")]
 use crate::device::is_libtorch;
+#[cfg(any(feature = "flex", feature = "libtorch"))]
+use crate::host::Threads;
 
 /// The constants of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -93,6 +95,8 @@ impl AdamW {
     ) -> Moving<R> {
         use burn::backend::{LibTorch, libtorch::TchTensor};
 
+        use super::libtorch::{numbers, numbers_mut};
+
         let _no_grad = tch::no_grad_guard();
         let own = |x: Tensor<R>| {
             let x: TchTensor = super::primitive::<LibTorch, R>(x);
@@ -118,7 +122,7 @@ impl AdamW {
         );
         match held {
             (Some(weight), Some(first), Some(second), Some(gradient)) => {
-                self.sweep(c, weight, [first, second], gradient);
+                self.sweep(Threads::OpenMp, c, weight, [first, second], gradient);
             }
             _ => self.in_passes(c, &mut weight, [&mut moment_1, &mut moment_2], gradient),
         }
@@ -191,6 +195,7 @@ impl AdamW {
         let gradient = gradient.to_contiguous();
         let moments = [moment_1.storage_mut::<f32>(), moment_2.storage_mut::<f32>()];
         self.sweep(
+            Threads::Rayon,
             constants,
             weight.storage_mut::<f32>(),
             moments,
@@ -207,20 +212,20 @@ impl AdamW {
     #[cfg(any(feature = "flex", feature = "libtorch"))]
     fn sweep(
         &self,
+        threads: Threads,
         constants: Constants,
         weights: &mut [f32],
         moments: [&mut [f32]; 2],
         gradients: &[f32],
     ) {
-        use rayon::prelude::*;
-
         /// Numbers that a thread takes at a time.
         const PART: usize = 16 * 1024;
 
-        let [first, second] = moments.map(|moment| moment.par_chunks_mut(PART));
-        let parts = weights.par_chunks_mut(PART).zip(first).zip(second);
-        parts.zip(gradients.par_chunks(PART)).for_each(
-            |(((weights, first), second), gradients)| {
+        let [first, second] = moments.map(|moment| moment.chunks_mut(PART));
+        let parts = weights.chunks_mut(PART).zip(first).zip(second);
+        threads.for_each(
+            parts.zip(gradients.chunks(PART)),
+            |_, (((weights, first), second), gradients)| {
                 crate::host::wide(
                     #[inline(always)]
                     || self.part(constants, weights, [first, second], gradients),
@@ -246,32 +251,6 @@ impl AdamW {
             *w = *w * c.keep - *m / c.correct_1 / (root + self.epsilon) * c.rate;
         }
     }
-}
-
-/// Where a tensor's numbers begin, and how many there are: on the CPU, in f32, one after the other; none
-/// elsewhere, and none of nothing.
-#[cfg(feature = "libtorch")]
-fn place(tensor: &tch::Tensor) -> Option<(*mut f32, usize)> {
-    let plain = tensor.device() == tch::Device::Cpu && tensor.kind() == tch::Kind::Float;
-    let fits = plain && tensor.is_contiguous() && tensor.numel() > 0;
-    fits.then(|| (tensor.data_ptr().cast(), tensor.numel()))
-}
-
-/// A tensor's numbers where they lie, see [`place`].
-#[cfg(feature = "libtorch")]
-#[allow(unsafe_code, reason = "tch hands out a pointer and no slice")]
-fn numbers(tensor: &tch::Tensor) -> Option<&[f32]> {
-    // SAFETY: a contiguous tensor of f32 on the CPU is so many numbers from its data pointer on, which live as long
-    // as the tensor; while it is borrowed, this file writes to tensors only that share no numbers with any other.
-    place(tensor).map(|(first, count)| unsafe { std::slice::from_raw_parts(first, count) })
-}
-
-/// The same to be written; of a tensor that shares its numbers with no other.
-#[cfg(feature = "libtorch")]
-#[allow(unsafe_code, reason = "tch hands out a pointer and no slice")]
-fn numbers_mut(tensor: &mut tch::Tensor) -> Option<&mut [f32]> {
-    // SAFETY: as in `numbers`; the caller has the tensor's numbers for itself, or has copied them.
-    place(tensor).map(|(first, count)| unsafe { std::slice::from_raw_parts_mut(first, count) })
 }
 
 /// What the numbers of a step have in common.

@@ -16,10 +16,13 @@ mod by_autograd;
 #[cfg(feature = "flex")]
 mod flex;
 mod gelu;
+#[cfg(feature = "libtorch")]
+mod libtorch;
 mod log_probs;
 mod matmul;
 mod norm;
 mod rotary;
+mod rows;
 mod softcap;
 mod squares;
 mod swiglu;
@@ -32,6 +35,7 @@ pub use log_probs::{token_log_probs, weighted_log_probs};
 pub use matmul::{PackedWeight, activation_dtype, matmul};
 pub use norm::{layer_norm, rms_norm};
 pub use rotary::{RotaryTable, frequencies, rotate};
+pub use rows::rows;
 pub use softcap::cap;
 pub use squares::sum_of_squares;
 pub use swiglu::swiglu;

@@ -5,7 +5,7 @@ use std::f32::consts::FRAC_1_SQRT_2;
 use burn::backend::{Flex, flex::FlexTensor};
 
 use super::{CUBIC, Gelu, Kernel, ROOT, composed};
-use crate::host::{exp, for_rows, wide};
+use crate::host::{Threads, exp, for_rows, wide};
 use crate::ops::flex::{all_f32, tensor, values};
 
 /// Numbers that are worked on in one call.
@@ -72,7 +72,7 @@ fn each(
 ) -> FlexTensor {
     let (from, other) = (values(x), values(y));
     let mut out = vec![0.0; from.len()];
-    for_rows(&mut out, PART, |i, part| {
+    for_rows(Threads::Rayon, &mut out, PART, |i, part| {
         let here = i * PART..i * PART + part.len();
         work(part, &from[here.clone()], &other[here]);
     });

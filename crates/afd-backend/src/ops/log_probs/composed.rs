@@ -31,7 +31,7 @@ impl Tensors {
     }
 
     fn chunks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        chunks(self.hidden.dims()[0], self.weight.dims()[1])
+        chunks(self.hidden.dims()[0], self.weight.dims())
     }
 
     /// `[rows, D]`, and their targets `[rows, 1]`.

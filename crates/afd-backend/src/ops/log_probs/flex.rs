@@ -4,13 +4,11 @@ use burn::backend::{Flex, flex::FlexTensor, ops::FloatTensorOps};
 
 mod factors;
 
+use super::on_host::{PART, differentiate, soft_cap, sums_and_targets};
 use super::{Inputs, Kernel, Weighted, chunks, composed};
-use crate::host::{exp, for_rows, log_sum_exp, wide};
+use crate::host::{Threads, for_rows};
 use crate::ops::flex::{all_f32, indices, matrix::Matrix, tensor, values};
 use factors::Factors;
-
-/// Numbers that are multiplied in one call.
-const PART: usize = 4096;
 
 impl Kernel for Flex {
     fn forward(inputs: &Inputs<Self>) -> (FlexTensor, FlexTensor) {
@@ -18,15 +16,22 @@ impl Kernel for Flex {
         let Some(factors) = Factors::of(&hidden, &inputs.weight) else {
             return composed::forward(inputs);
         };
-        let [n, _, vocab] = factors.shape();
+        let [n, width, vocab] = factors.shape();
         let targets = indices(&inputs.targets);
         let mut logits = Vec::new();
         let mut pairs = vec![0.0f32; 2 * n];
-        for (start, rows) in chunks(n, vocab) {
+        for (start, rows) in chunks(n, [width, vocab]) {
             logits.resize(rows * vocab, 0.0);
             factors.logits(start, rows, &mut logits);
             let of_rows = &mut pairs[2 * start..2 * (start + rows)];
-            sums_and_targets(&logits, vocab, &targets[start..], inputs.softcap, of_rows);
+            sums_and_targets(
+                Threads::Rayon,
+                &logits,
+                vocab,
+                &targets[start..],
+                inputs.softcap,
+                of_rows,
+            );
         }
         let log_probs = pairs.chunks(2).map(|pair| pair[1] - pair[0]);
         let sums = pairs.chunks(2).map(|pair| pair[0]);
@@ -46,18 +51,16 @@ impl Kernel for Flex {
         let Some(factors) = Factors::of(&hidden, &inputs.weight) else {
             return composed::backward(inputs, log_sum_exp, gradient, wants);
         };
-        let [n, _, vocab] = factors.shape();
+        let [n, width, vocab] = factors.shape();
         let targets = indices(&inputs.targets);
         let (sums, gradient) = (log_sum_exp.to_contiguous(), gradient.to_contiguous());
         let (sums, gradient) = (values(&sums), values(&gradient));
         let mut gradients = Gradients::new(&factors, wants);
         let mut logits = Vec::new();
-        for (start, rows) in chunks(n, vocab) {
+        for (start, rows) in chunks(n, [width, vocab]) {
             logits.resize(rows * vocab, 0.0);
             factors.logits(start, rows, &mut logits);
-            if let Some(c) = inputs.softcap {
-                for_rows(&mut logits, vocab, |_, row| soft_cap(row, c as f32));
-            }
+            soft_cap(Threads::Rayon, &mut logits, inputs.softcap);
             let of_row = |i: usize| (targets[start + i], gradient[start + i], sums[start + i]);
             gradients.add(&factors, start, &mut logits, inputs.softcap, of_row);
         }
@@ -69,21 +72,26 @@ impl Kernel for Flex {
         let Some(factors) = Factors::of(&hidden, &inputs.weight) else {
             return composed::weighted(inputs, weights, wants);
         };
-        let [n, _, vocab] = factors.shape();
+        let [n, width, vocab] = factors.shape();
         let targets = indices(&inputs.targets);
         let weights = weights.to_contiguous();
         let weights = values(&weights);
         let mut gradients = Gradients::new(&factors, wants);
         let mut logits = Vec::new();
         let mut sum = 0.0f64;
-        for (start, rows) in chunks(n, vocab) {
+        for (start, rows) in chunks(n, [width, vocab]) {
             logits.resize(rows * vocab, 0.0);
             factors.logits(start, rows, &mut logits);
-            if let Some(c) = inputs.softcap {
-                for_rows(&mut logits, vocab, |_, row| soft_cap(row, c as f32));
-            }
+            soft_cap(Threads::Rayon, &mut logits, inputs.softcap);
             let mut pairs = vec![0.0; 2 * rows];
-            sums_and_targets(&logits, vocab, &targets[start..], None, &mut pairs);
+            sums_and_targets(
+                Threads::Rayon,
+                &logits,
+                vocab,
+                &targets[start..],
+                None,
+                &mut pairs,
+            );
             let log_probs = pairs.chunks(2).map(|pair| f64::from(pair[1] - pair[0]));
             let terms = log_probs.zip(&weights[start..]);
             sum += terms
@@ -109,32 +117,11 @@ impl Kernel for Flex {
         // In the order in which they lie, which is the head's.
         let mut gradient = gradient;
         let numbers = gradient.storage_mut::<f32>();
-        for_rows(numbers, PART, |_, part| {
+        for_rows(Threads::Rayon, numbers, PART, |_, part| {
             part.iter_mut().for_each(|number| *number *= factor);
         });
         gradient
     }
-}
-
-/// The logarithm of the softmax's denominator, and the target's logit, of each row.
-fn sums_and_targets(
-    logits: &[f32],
-    vocab: usize,
-    targets: &[usize],
-    softcap: Option<f64>,
-    pairs: &mut [f32],
-) {
-    for_rows(pairs, 2, |i, pair| {
-        let mut row = std::borrow::Cow::from(&logits[i * vocab..(i + 1) * vocab]);
-        if let Some(c) = softcap {
-            soft_cap(row.to_mut(), c as f32);
-        }
-        pair[0] = wide(
-            #[inline(always)]
-            || log_sum_exp(&row),
-        );
-        pair[1] = row[targets[i]];
-    });
 }
 
 /// Gradients of hidden states and head, as they come together.
@@ -167,27 +154,7 @@ impl Gradients {
     ) {
         let [_, width, vocab] = factors.shape();
         let rows = logits.len() / vocab;
-        // ∂ log p(target) / ∂ logit = [target] − p.
-        for_rows(logits, vocab, |i, row| {
-            let (target, g, sum) = of_row(i);
-            match softcap {
-                None => {
-                    wide(
-                        #[inline(always)]
-                        || row.iter_mut().for_each(|l| *l = -g * exp(*l - sum)),
-                    );
-                    row[target] += g;
-                }
-                Some(c) => {
-                    let c = c as f32;
-                    for (id, l) in row.iter_mut().enumerate() {
-                        let chosen = if id == target { 1.0 } else { 0.0 };
-                        let slope = 1.0 - (*l / c) * (*l / c);
-                        *l = g * (chosen - exp(*l - sum)) * slope;
-                    }
-                }
-            }
-        });
+        differentiate(Threads::Rayon, logits, vocab, softcap, of_row);
         let of_logits = Matrix::new(logits, rows, vocab, vocab);
         if self.wants[0] {
             let out = &mut self.of_hidden[start * width..(start + rows) * width];
@@ -215,9 +182,4 @@ impl Gradients {
 
 fn tensor_if(wanted: bool, values: Vec<f32>, shape: [usize; 2]) -> Option<FlexTensor> {
     wanted.then(|| tensor(values, shape))
-}
-
-fn soft_cap(row: &mut [f32], c: f32) {
-    row.iter_mut()
-        .for_each(|logit| *logit = c * (*logit / c).tanh());
 }

@@ -1,18 +1,18 @@
-//! The kernel on libtorch: in place where a chunk's numbers are nobody else's.
+//! The kernel on libtorch: rows of logits by our own on the CPU, elsewhere in place where numbers are nobody else's.
 
 use burn::backend::{LibTorch, libtorch::TchTensor};
 use tch::{Kind, Tensor};
 
-use super::{Inputs, Kernel, Weighted, chunks};
+use super::{Inputs, Kernel, Weighted, chunks, on_host};
+use crate::host::Threads::OpenMp;
+use crate::ops::libtorch::{numbers, numbers_mut};
 
 impl Kernel for LibTorch {
     fn forward(inputs: &Inputs<Self>) -> (TchTensor, TchTensor) {
         let _no_grad = tch::no_grad_guard();
         let parts = parts(inputs).map(|(start, rows)| {
             let logits = logits(inputs, start, rows);
-            let sum = logits.logsumexp([1i64].as_slice(), true);
-            let targets = narrow(&inputs.targets.tensor, start, rows).unsqueeze(1);
-            (logits.gather(1, &targets, false) - &sum, sum)
+            log_probs(&logits, &column(&inputs.targets, start, rows))
         });
         let (log_probs, sums): (Vec<_>, Vec<_>) = parts.unzip();
         let joined = |parts: Vec<Tensor>| TchTensor::new(Tensor::cat(&parts, 0).squeeze_dim(1));
@@ -29,8 +29,7 @@ impl Kernel for LibTorch {
         let mut gradients = Gradients::new(wants);
         for (start, rows) in parts(inputs) {
             let logits = logits(inputs, start, rows);
-            let column = |of: &TchTensor| narrow(&of.tensor, start, rows).unsqueeze(1);
-            let (sum, gradient) = (column(&log_sum_exp), column(&gradient));
+            let [sum, gradient] = [&log_sum_exp, &gradient].map(|of| column(of, start, rows));
             gradients.add(inputs, start, logits, &sum, &gradient);
         }
         gradients.finish(inputs)
@@ -41,10 +40,8 @@ impl Kernel for LibTorch {
         let mut gradients = Gradients::new(wants);
         let parts = parts(inputs).map(|(start, rows)| {
             let logits = logits(inputs, start, rows);
-            let sum = logits.logsumexp([1i64].as_slice(), true);
-            let targets = narrow(&inputs.targets.tensor, start, rows).unsqueeze(1);
-            let factors = narrow(&factors.tensor, start, rows).unsqueeze(1);
-            let log_probs = logits.gather(1, &targets, false) - &sum;
+            let (log_probs, sum) = log_probs(&logits, &column(&inputs.targets, start, rows));
+            let factors = column(&factors, start, rows);
             let part = (log_probs * &factors).sum(Kind::Float);
             if wants.contains(&true) {
                 gradients.add(inputs, start, logits, &sum, &factors);
@@ -99,32 +96,24 @@ impl Gradients {
         gradient: &Tensor,
     ) {
         let (rows, weight) = (logits.size()[0], &inputs.weight.tensor);
-        let slope = inputs.softcap.map(|c| 1.0 - (&logits / c).square());
-        let targets = narrow(&inputs.targets.tensor, start, rows).unsqueeze(1);
-        // ∂ log p(target) / ∂ logit = [target] − p.
-        logits -= log_sum_exp;
-        let mut of_logits = logits.exp_();
-        of_logits *= -gradient;
-        let _ = of_logits.scatter_add_(1, &targets, gradient);
-        if let Some(slope) = slope {
-            of_logits *= slope;
-        }
-        let of_logits = of_logits.to_kind(weight.kind());
+        let targets = column(&inputs.targets, start, rows);
+        differentiate(&mut logits, &targets, log_sum_exp, gradient, inputs.softcap);
+        let of_logits = logits.to_kind(weight.kind());
         if self.wants[0] {
             self.of_hidden.push(of_logits.matmul(&weight.tr()));
         }
         if self.wants[1] {
             // As the head lies: where it is the embedding, its gradient is laid out like that too.
             let hidden = narrow(&inputs.hidden.tensor, start, rows);
-            let part = match weight.is_contiguous() {
-                true => hidden.tr().matmul(&of_logits),
-                false => of_logits.tr().matmul(&hidden),
+            let (a, b) = match weight.is_contiguous() {
+                true => (hidden.tr(), of_logits),
+                false => (of_logits.tr(), hidden),
             };
             // Added up in f32, whatever the products are computed in.
-            let part = part.to_kind(Kind::Float);
             self.of_weight = Some(match self.of_weight.take() {
-                Some(mut sum) => sum.g_add_(&part),
-                None => part,
+                Some(mut sum) if a.kind() == Kind::Float => sum.addmm_(&a, &b),
+                Some(mut sum) => sum.g_add_(&a.matmul(&b)),
+                None => a.matmul(&b).to_kind(Kind::Float),
             });
         }
     }
@@ -146,12 +135,66 @@ impl Gradients {
 
 fn parts(inputs: &Inputs<LibTorch>) -> impl Iterator<Item = (i64, i64)> + use<> {
     let rows = inputs.hidden.tensor.size()[0] as usize;
-    let vocab = inputs.weight.tensor.size()[1] as usize;
-    chunks(rows, vocab).map(|(start, rows)| (start as i64, rows as i64))
+    let head = [0, 1].map(|side| inputs.weight.tensor.size()[side] as usize);
+    chunks(rows, head).map(|(start, rows)| (start as i64, rows as i64))
 }
 
 fn narrow(tensor: &Tensor, start: i64, rows: i64) -> Tensor {
     tensor.narrow(0, start, rows)
+}
+
+/// A number of each row, `[rows, 1]`.
+fn column(of: &TchTensor, start: i64, rows: i64) -> Tensor {
+    narrow(&of.tensor, start, rows).unsqueeze(1)
+}
+
+/// Log-probabilities of the targets `[rows, 1]`, and the logarithms of the softmax's denominators.
+fn log_probs(logits: &Tensor, targets: &Tensor) -> (Tensor, Tensor) {
+    let found = numbers(logits).map(|numbers| {
+        let mut pairs = vec![0.0; 2 * targets.numel()];
+        let vocab = numbers.len() / targets.numel();
+        on_host::sums_and_targets(OpenMp, numbers, vocab, &indices(targets), None, &mut pairs);
+        let pairs = Tensor::from_slice(&pairs).view([-1, 2]);
+        let [sum, target] = [0, 1].map(|place| pairs.narrow(1, place, 1));
+        (target - &sum, sum)
+    });
+    found.unwrap_or_else(|| {
+        let sum = logits.logsumexp([1i64].as_slice(), true);
+        (logits.gather(1, targets, false) - &sum, sum)
+    })
+}
+
+/// Makes logits, which are capped already, the gradients of logits; the others are `[rows, 1]`.
+fn differentiate(
+    logits: &mut Tensor,
+    targets: &Tensor,
+    log_sum_exp: &Tensor,
+    gradient: &Tensor,
+    softcap: Option<f64>,
+) {
+    let [sums, gradients] = [log_sum_exp, gradient].map(Tensor::contiguous);
+    let of_rows = (numbers(&sums), numbers(&gradients), numbers_mut(logits));
+    if let (Some(sums), Some(gradients), Some(logits)) = of_rows {
+        let (targets, vocab) = (indices(targets), logits.len() / sums.len());
+        let of_row = |i: usize| (targets[i], gradients[i], sums[i]);
+        return on_host::differentiate(OpenMp, logits, vocab, softcap, of_row);
+    }
+    let slope = softcap.map(|c| 1.0 - (&*logits / c).square());
+    // ∂ log p(target) / ∂ logit = [target] − p.
+    *logits -= log_sum_exp;
+    let _ = logits.exp_();
+    *logits *= -gradient;
+    let _ = logits.scatter_add_(1, targets, gradient);
+    if let Some(slope) = slope {
+        *logits *= slope;
+    }
+}
+
+/// Those of a tensor on the CPU.
+fn indices(tensor: &Tensor) -> Vec<usize> {
+    let indices = tensor.to_kind(Kind::Int64).contiguous().view([-1]);
+    let indices = Vec::<i64>::try_from(indices).unwrap_or_default();
+    indices.into_iter().map(|index| index as usize).collect()
 }
 
 /// Capped, in f32, and new.

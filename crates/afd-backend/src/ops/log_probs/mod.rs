@@ -9,6 +9,8 @@ mod composed;
 mod flex;
 #[cfg(feature = "libtorch")]
 mod libtorch;
+#[cfg(any(feature = "flex", feature = "libtorch"))]
+mod on_host;
 
 #[cfg(feature = "cube")]
 use burn::backend::Cube;
@@ -33,10 +35,11 @@ use super::{
 };
 use crate::device::is_flex;
 
-/// Fewest rows of the logits matrix that are alive at once.
+/// Rows of the logits matrix that are alive at once; of a head narrower than that no more than it is wide, so that
+/// they never take more memory than the head.
 const ROWS: usize = 256;
 
-/// Logits alive at once, where that is more than [`ROWS`] rows.
+/// Logits alive at once, where that is more rows.
 const LOGITS: usize = 1 << 21;
 
 /// `log softmax(hidden · weight)[target]` in nats, one number per row.
@@ -124,9 +127,9 @@ fn computing(
     alike(hidden, weight)
 }
 
-/// The rows that are worked on together, of `n` with `vocab` logits each: their first, and how many.
-fn chunks(n: usize, vocab: usize) -> impl Iterator<Item = (usize, usize)> {
-    let rows = ROWS.max(LOGITS / vocab.max(1));
+/// The rows that are worked on together, of `n` that a head `[width, vocab]` reads: their first, and how many.
+fn chunks(n: usize, [width, vocab]: [usize; 2]) -> impl Iterator<Item = (usize, usize)> {
+    let rows = ROWS.min(width.max(1)).max(LOGITS / vocab.max(1));
     (0..n)
         .step_by(rows)
         .map(move |start| (start, rows.min(n - start)))

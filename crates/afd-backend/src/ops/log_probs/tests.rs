@@ -67,7 +67,7 @@ fn values_and_gradients_are_those_of_all_logits_at_once() {
     let device = test_device().autodiff();
     // More rows than are worked on together, and a rest.
     let (n, width, vocab) = (ROWS + 3, 5, LOGITS / ROWS + 1);
-    assert_eq!(chunks(n, vocab).count(), 2);
+    assert_eq!(chunks(n, [width, vocab]).count(), 2);
     let targets: Vec<i32> = (0..n).map(|i| (i * 31 % vocab) as i32).collect();
     let targets = Tensor::<1, Int>::from_data(targets.as_slice(), &device.clone().inner());
     let factors = numbers([n], 3, &device);

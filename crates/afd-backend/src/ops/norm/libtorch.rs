@@ -1,15 +1,22 @@
-//! The kernels on libtorch. Of rows that keep their mean: few passes, in place where numbers are nobody else's. Of
-//! those that do not: its own.
+//! The kernels on libtorch: on the CPU our own; elsewhere, of rows that keep their mean: few passes, in place where
+//! numbers are nobody else's, and of those that do not, its own.
 
 use burn::backend::{LibTorch, libtorch::TchTensor};
 use tch::{Kind, Tensor};
 
-use super::{Inputs, Kernel, composed};
-use crate::ops::by_autograd;
+use super::{Inputs, Kernel, composed, on_host};
+use crate::host::Threads;
+use crate::ops::{
+    by_autograd,
+    libtorch::{filled, numbers},
+};
 
 impl Kernel for LibTorch {
     fn forward(inputs: &Inputs<Self>) -> TchTensor {
         let _no_grad = tch::no_grad_guard();
+        if let Some(found) = forward_on_host(inputs) {
+            return TchTensor::new(found);
+        }
         if inputs.centred {
             return match is_alike(inputs) {
                 true => {
@@ -24,6 +31,9 @@ impl Kernel for LibTorch {
 
     fn backward(inputs: &Inputs<Self>, gradient: TchTensor) -> [TchTensor; 2] {
         let _no_grad = tch::no_grad_guard();
+        if let Some(found) = backward_on_host(inputs, &gradient.tensor) {
+            return found.map(TchTensor::new);
+        }
         if inputs.centred {
             if !is_alike(inputs) {
                 return composed::backward(inputs, gradient);
@@ -47,6 +57,28 @@ impl Kernel for LibTorch {
         let _ = of_x.addcmul_(&n, &along);
         [of_x.g_mul_(&scale), of_weight].map(TchTensor::new)
     }
+}
+
+/// None where the numbers are not there, or not f32.
+fn forward_on_host(inputs: &Inputs<LibTorch>) -> Option<Tensor> {
+    let x = inputs.x.tensor.contiguous();
+    let weight = numbers(&inputs.weight.tensor)?;
+    let (shape, x) = (x.size(), numbers(&x)?);
+    filled(&shape, |out| {
+        on_host::forward(x, weight, inputs.rule(Threads::OpenMp), out);
+    })
+}
+
+/// The same.
+fn backward_on_host(inputs: &Inputs<LibTorch>, gradient: &Tensor) -> Option<[Tensor; 2]> {
+    let (x, gradient) = (inputs.x.tensor.contiguous(), gradient.contiguous());
+    let weight = numbers(&inputs.weight.tensor)?;
+    let (shape, x, gradient) = (x.size(), numbers(&x)?, numbers(&gradient)?);
+    let mut of_weight = Vec::new();
+    let of_x = filled(&shape, |of_x| {
+        of_weight = on_host::backward([x, weight, gradient], inputs.rule(Threads::OpenMp), of_x);
+    })?;
+    Some([of_x, Tensor::from_slice(&of_weight)])
 }
 
 /// Whether both are of one type, which libtorch's kernel asks for.

@@ -5,6 +5,8 @@ mod composed;
 mod flex;
 #[cfg(feature = "libtorch")]
 mod libtorch;
+#[cfg(any(feature = "flex", feature = "libtorch"))]
+mod on_host;
 
 #[cfg(feature = "cube")]
 use burn::backend::Cube;
@@ -21,6 +23,8 @@ use burn::{
 };
 
 use super::tape::{Kept, alike, record};
+#[cfg(any(feature = "flex", feature = "libtorch"))]
+use crate::host::Threads;
 
 /// `x / sqrt(mean(x²) + eps) · weight` over the last dimension.
 ///
@@ -77,6 +81,17 @@ struct Inputs<B: Backend> {
     eps: f64,
     /// Whether the mean is taken off first.
     centred: bool,
+}
+
+#[cfg(any(feature = "flex", feature = "libtorch"))]
+impl<B: Backend> Inputs<B> {
+    fn rule(&self, threads: Threads) -> on_host::Rule {
+        on_host::Rule {
+            eps: self.eps,
+            centred: self.centred,
+            threads,
+        }
+    }
 }
 
 /// What a backend computes; neither knows of gradients being recorded.

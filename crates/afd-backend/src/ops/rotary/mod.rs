@@ -1,5 +1,7 @@
 //! Rotary position embedding in the half-split ("rotate half") layout of Hugging Face.
 
+#[cfg(any(feature = "flex", feature = "libtorch"))]
+mod on_host;
 mod turn;
 
 use burn::{Tensor, tensor::Device, tensor::Int, tensor::TensorData};

@@ -5,7 +5,7 @@ use burn::backend::Cube;
 #[cfg(feature = "flex")]
 use burn::backend::Flex;
 #[cfg(feature = "libtorch")]
-use burn::backend::LibTorch;
+use burn::backend::{LibTorch, libtorch::TchTensor};
 use burn::{
     Tensor,
     backend::{
@@ -14,10 +14,14 @@ use burn::{
     },
 };
 
-#[cfg(feature = "flex")]
-use crate::host::{for_rows, wide};
+#[cfg(any(feature = "flex", feature = "libtorch"))]
+use super::on_host::Turn;
+#[cfg(any(feature = "flex", feature = "libtorch"))]
+use crate::host::Threads;
 #[cfg(feature = "flex")]
 use crate::ops::flex::{all_f32, tensor, values};
+#[cfg(feature = "libtorch")]
+use crate::ops::libtorch::{filled, numbers};
 use crate::ops::{
     primitive,
     tape::{Kept, constant, record},
@@ -83,11 +87,39 @@ where
     primitive::<B, 4>(Tensor::cat(turned.into_iter().chain(rest).collect(), 3))
 }
 
+/// On the CPU our own.
 #[cfg(feature = "libtorch")]
 impl Kernel for LibTorch {
     fn turn(x: FloatTensor<Self>, angles: &Angles) -> FloatTensor<Self> {
-        composed::<Self>(x, angles)
+        let _no_grad = tch::no_grad_guard();
+        match on_the_cpu(&x.tensor, angles) {
+            Some(turned) => TchTensor::new(turned),
+            None => composed::<Self>(x, angles),
+        }
     }
+}
+
+/// None where the numbers are not there, or not f32.
+#[cfg(feature = "libtorch")]
+fn on_the_cpu(x: &tch::Tensor, angles: &Angles) -> Option<tch::Tensor> {
+    let table = |table: &Tensor<4>| {
+        let table = table.clone().try_into_primitive::<LibTorch>();
+        table.ok().map(|table| table.tensor.contiguous())
+    };
+    let (shape, x) = (x.size(), x.contiguous());
+    let (cos, sin) = (table(&angles.cos)?, table(&angles.sin)?);
+    let (x, turn) = (
+        numbers(&x)?,
+        Turn {
+            cos: numbers(&cos)?,
+            sin: numbers(&sin)?,
+            half: angles.cos.dims()[3],
+            back: angles.back,
+            threads: Threads::OpenMp,
+        },
+    );
+    let [heads, width] = [shape[2], shape[3]].map(|count| count as usize);
+    filled(&shape, |out| turn.heads(x, [heads, width], out))
 }
 
 #[cfg(feature = "cube")]
@@ -97,7 +129,6 @@ impl Kernel for Cube {
     }
 }
 
-/// A token at a time, several at once.
 #[cfg(feature = "flex")]
 impl Kernel for Flex {
     fn turn(x: FloatTensor<Self>, angles: &Angles) -> FloatTensor<Self> {
@@ -113,34 +144,16 @@ impl Kernel for Flex {
             return composed::<Self>(x, angles);
         }
         let shape = x.layout().shape().clone();
-        let (heads, width) = (shape[2], shape[3]);
-        let half = angles.cos.dims()[3];
         let x = x.to_contiguous();
-        let (x, cos, sin) = (values(&x), values(&cos), values(&sin));
-        let tokens = cos.len() / half.max(1);
-        let sign = if angles.back { -1.0 } else { 1.0 };
-        let mut out = vec![0.0; x.len()];
-        for_rows(&mut out, heads * width, |i, out| {
-            let x = &x[i * heads * width..(i + 1) * heads * width];
-            // Angles are the same for every sequence, or each has its own.
-            let at = i % tokens * half;
-            let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
-            wide(
-                #[inline(always)]
-                || {
-                    for (out, x) in out.chunks_mut(width).zip(x.chunks(width)) {
-                        let (turned, rest) = out.split_at_mut(2 * half);
-                        let (first, second) = turned.split_at_mut(half);
-                        for j in 0..half {
-                            let (a, b, cos, sin) = (x[j], x[half + j], cos[j], sign * sin[j]);
-                            first[j] = a * cos - b * sin;
-                            second[j] = b * cos + a * sin;
-                        }
-                        rest.copy_from_slice(&x[2 * half..]);
-                    }
-                },
-            );
-        });
+        let mut out = vec![0.0; values(&x).len()];
+        let turn = Turn {
+            cos: values(&cos),
+            sin: values(&sin),
+            half: angles.cos.dims()[3],
+            back: angles.back,
+            threads: Threads::Rayon,
+        };
+        turn.heads(values(&x), [shape[2], shape[3]], &mut out);
         tensor(out, shape)
     }
 }

@@ -6,6 +6,8 @@ mod composed;
 mod flex;
 #[cfg(feature = "libtorch")]
 mod libtorch;
+#[cfg(any(feature = "flex", feature = "libtorch"))]
+mod on_host;
 
 #[cfg(feature = "cube")]
 use burn::backend::Cube;

@@ -17,7 +17,7 @@ mod strip;
 mod tests;
 
 use super::matrix::{self, Matrix};
-use crate::host::{for_rows, wide};
+use crate::host::{Threads, for_rows, wide};
 
 pub(crate) use number::Number;
 
@@ -88,7 +88,7 @@ pub(crate) fn multiply<T: Number>(
 fn rounded<T: Number>(matrix: Matrix<'_, T>) -> Vec<f32> {
     let width = matrix.columns();
     let mut values = vec![0.0; matrix.rows() * width];
-    for_rows(&mut values, width, |i, row| {
+    for_rows(Threads::Rayon, &mut values, width, |i, row| {
         wide(
             #[inline(always)]
             || {
