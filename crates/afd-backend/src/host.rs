@@ -3,10 +3,12 @@
 //! Each is plain Rust in a closure that [`wide`] runs (`wide(#[inline(always)] || max(x))`); sums and maxima go by lanes, because the
 //! compiler may not reorder additions of its own.
 
+mod number;
 mod threads;
 
 use pulp::Arch;
 
+pub(crate) use number::Number;
 pub(crate) use threads::Threads;
 
 /// Accumulators of a sum: two registers of the widest kind.
@@ -24,17 +26,17 @@ pub fn wide<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// `work(i, row i)` for rows of `width` numbers of `out`, several at once where there are many.
-pub(crate) fn for_rows(
+pub(crate) fn for_rows<T: Send>(
     threads: Threads,
-    out: &mut [f32],
+    out: &mut [T],
     width: usize,
-    work: impl Fn(usize, &mut [f32]) + Sync,
+    work: impl Fn(usize, &mut [T]) + Sync,
 ) {
     if width == 0 {
         return;
     }
     let rows = (WORTH_THREADS / width).max(1);
-    let block = |index: usize, block: &mut [f32]| {
+    let block = |index: usize, block: &mut [T]| {
         for (i, row) in block.chunks_mut(width).enumerate() {
             work(index * rows + i, row);
         }

@@ -9,6 +9,7 @@ use burn::{
 use half::{bf16, f16};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use crate::{DecoderConfig, Error, checkpoint::Checkpoint, families, number::Number};
 
@@ -148,27 +149,48 @@ pub(crate) fn name_hash(name: &str) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
+/// Weights that are drawn in one go: an even number.
+const DRAWN: usize = 1 << 14;
+
 pub(crate) fn draw(seed: u64, name: &str, count: usize, init: Init) -> Vec<f32> {
     let std = match init {
         Init::Normal(std) => std,
         Init::Ones => return vec![1.0; count],
         Init::Zeros => return vec![0.0; count],
     };
-    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ name_hash(name));
-    // Box–Muller, a pair at a time.
-    let mut values = Vec::with_capacity(count + 1);
-    while values.len() < count {
-        let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt() * std;
-        let (sin, cos) = (std::f64::consts::TAU * rng.random::<f64>()).sin_cos();
-        values.extend([(radius * cos) as f32, (radius * sin) as f32]);
-    }
-    values.truncate(count);
+    let rng = ChaCha8Rng::seed_from_u64(seed ^ name_hash(name));
+    let mut values = vec![0.0; count];
+    let parts = values.par_chunks_mut(DRAWN).enumerate();
+    parts.for_each(|(index, part)| {
+        let mut rng = rng.clone();
+        // A pair takes two numbers of 64 bits, and so a value as many words of 32.
+        rng.set_word_pos(2 * (index * DRAWN) as u128);
+        // Box–Muller, a pair at a time.
+        for pair in part.chunks_mut(2) {
+            let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt() * std;
+            let (sin, cos) = (std::f64::consts::TAU * rng.random::<f64>()).sin_cos();
+            let drawn = [(radius * cos) as f32, (radius * sin) as f32];
+            pair.copy_from_slice(&drawn[..pair.len()]);
+        }
+    });
     values
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weights_are_drawn_one_after_the_other_however_many_do_it() {
+        let drawn = draw(3, "a", 3 * DRAWN + 5, Init::Normal(1.0));
+        let mut rng = ChaCha8Rng::seed_from_u64(3 ^ name_hash("a"));
+        for pair in drawn.chunks(2) {
+            let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+            let (sin, cos) = (std::f64::consts::TAU * rng.random::<f64>()).sin_cos();
+            let expected = [(radius * cos) as f32, (radius * sin) as f32];
+            assert_eq!(pair, &expected[..pair.len()]);
+        }
+    }
 
     #[test]
     fn drawn_weights_depend_on_seed_and_name_and_have_the_asked_spread() {

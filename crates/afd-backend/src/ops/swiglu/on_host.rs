@@ -1,19 +1,20 @@
 //! The kernel on numbers in the host's memory: one pass, on all cores.
 
-use crate::host::{Threads, exp, for_rows, wide};
+use crate::host::{Number, Threads, exp, for_rows, wide};
 
 /// Numbers that a thread takes at a time.
 const PART: usize = 4096;
 
 /// Writes `gate · sigmoid(gate) · up` into `out`.
-pub(super) fn forward(threads: Threads, gate: &[f32], up: &[f32], out: &mut [f32]) {
+pub(super) fn forward<T: Number>(threads: Threads, gate: &[T], up: &[T], out: &mut [T]) {
     for_rows(threads, out, PART, |i, out| {
         let both = gate[i * PART..].iter().zip(&up[i * PART..]);
         wide(
             #[inline(always)]
             || {
                 for (out, (gate, up)) in out.iter_mut().zip(both) {
-                    *out = gate * sigmoid(*gate) * up;
+                    let (gate, up) = (gate.to_f32(), up.to_f32());
+                    *out = T::nearest(gate * sigmoid(gate) * up);
                 }
             },
         );
@@ -21,10 +22,10 @@ pub(super) fn forward(threads: Threads, gate: &[f32], up: &[f32], out: &mut [f32
 }
 
 /// Writes the gradients of both.
-pub(super) fn backward(
+pub(super) fn backward<T: Number>(
     threads: Threads,
-    [gate, up, gradient]: [&[f32]; 3],
-    [of_gate, of_up]: [&mut [f32]; 2],
+    [gate, up, gradient]: [&[T]; 3],
+    [of_gate, of_up]: [&mut [T]; 2],
 ) {
     let parts = of_gate.chunks_mut(PART).zip(of_up.chunks_mut(PART));
     threads.for_each(parts, |i, (of_gate, of_up)| {
@@ -35,9 +36,11 @@ pub(super) fn backward(
             #[inline(always)]
             || {
                 for ((gate, up), ((of_gate, of_up), gradient)) in inputs.zip(outputs) {
-                    let sigmoid = sigmoid(*gate);
-                    *of_gate = gradient * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
-                    *of_up = gradient * gate * sigmoid;
+                    let (gate, up, gradient) = (gate.to_f32(), up.to_f32(), gradient.to_f32());
+                    let sigmoid = sigmoid(gate);
+                    let slope = sigmoid * (1.0 + gate * (1.0 - sigmoid));
+                    *of_gate = T::nearest(gradient * up * slope);
+                    *of_up = T::nearest(gradient * gate * sigmoid);
                 }
             },
         );

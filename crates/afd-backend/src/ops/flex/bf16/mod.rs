@@ -6,7 +6,6 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
-mod number;
 #[cfg(target_arch = "x86_64")]
 mod pack;
 #[cfg(target_arch = "x86_64")]
@@ -19,7 +18,7 @@ mod tests;
 use super::matrix::{self, Matrix};
 use crate::host::{Threads, for_rows, wide};
 
-pub(crate) use number::Number;
+pub(crate) use crate::host::Number;
 
 /// A right factor, as it is multiplied by here.
 #[derive(Debug)]
