@@ -1,20 +1,25 @@
-//! Loops over f32 on the host, compiled for several generations of processors and chosen at run time.
+//! Loops over numbers on the host, compiled for several generations of processors and chosen at run time.
 //!
 //! Each is plain Rust in a closure that [`wide`] runs (`wide(#[inline(always)] || max(x))`); sums and maxima go by lanes, because the
 //! compiler may not reorder additions of its own.
 
+#[cfg(any(feature = "flex", feature = "libtorch"))]
 mod number;
+#[cfg(any(feature = "flex", feature = "libtorch"))]
 mod threads;
 
 use pulp::Arch;
 
+#[cfg(any(feature = "flex", feature = "libtorch"))]
 pub(crate) use number::Number;
+#[cfg(any(feature = "flex", feature = "libtorch"))]
 pub(crate) use threads::Threads;
 
 /// Accumulators of a sum: two registers of the widest kind.
 const LANES: usize = 32;
 
 /// Numbers below which threads cost more than they bring.
+#[cfg(any(feature = "flex", feature = "libtorch"))]
 const WORTH_THREADS: usize = 16 * 1024;
 
 /// Runs a closure with the widest registers this processor has.
@@ -26,6 +31,7 @@ pub fn wide<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// `work(i, row i)` for rows of `width` numbers of `out`, several at once where there are many.
+#[cfg(any(feature = "flex", feature = "libtorch"))]
 pub(crate) fn for_rows<T: Send>(
     threads: Threads,
     out: &mut [T],
@@ -163,14 +169,17 @@ mod tests {
         assert!((log_sum_exp(&uniform) - 0.5 - 70f32.ln()).abs() < 1e-6);
     }
 
+    #[cfg(any(feature = "flex", feature = "libtorch"))]
     #[test]
     fn rows_are_visited_once_however_many() {
-        for rows in [0, 1, 3, 5000] {
-            let mut out = vec![0.0; rows * 7];
-            for_rows(Threads::Rayon, &mut out, 7, |i, row| {
-                row.iter_mut().for_each(|x| *x += i as f32)
-            });
-            assert!(out.iter().enumerate().all(|(at, x)| *x == (at / 7) as f32));
+        for threads in threads::pools() {
+            for rows in [0, 1, 3, 5000] {
+                let mut out = vec![0.0; rows * 7];
+                for_rows(threads, &mut out, 7, |i, row| {
+                    row.iter_mut().for_each(|x| *x += i as f32)
+                });
+                assert!(out.iter().enumerate().all(|(at, x)| *x == (at / 7) as f32));
+            }
         }
     }
 }

@@ -138,9 +138,9 @@ impl Embedding {
     /// Ids `[B, T]` to vectors `[B, T, D]` in f32, the type of the residual stream.
     pub(crate) fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [b, t] = ids.dims();
-        let rows = rows(self.weight.base(), ids.reshape([b * t]));
-        let width = rows.dims()[1];
-        rows.cast(FloatDType::F32).reshape([b, t, width])
+        let vectors = rows(self.weight.base(), ids.reshape([b * t]));
+        let width = vectors.dims()[1];
+        vectors.cast(FloatDType::F32).reshape([b, t, width])
     }
 
     /// `length` vectors from `start` on, `[1, length, D]` in f32.

@@ -28,10 +28,14 @@ pub(super) fn open() -> Device {
 )]
 fn keep_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: both are parameters that may be set at any time, from any thread.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        // SAFETY: the settings are whole numbers, which whoever allocates meanwhile reads as they were or as they are
+        // then. A C library that does not want them leaves them.
+        ONCE.call_once(|| unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        });
     }
 }
 

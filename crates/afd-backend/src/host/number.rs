@@ -51,3 +51,31 @@ impl Number for bf16 {
         Self::from_bits(x.to_bf16())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_to_the_nearest_and_ties_go_to_even() {
+        let of = |x: f32| x.to_bf16();
+        assert_eq!(of(1.0), 0x3f80);
+        // Half way to the next number, and a little beyond; then from an odd one.
+        assert_eq!(of(f32::from_bits(0x3f80_8000)), 0x3f80);
+        assert_eq!(of(f32::from_bits(0x3f80_8001)), 0x3f81);
+        assert_eq!(of(f32::from_bits(0x3f81_8000)), 0x3f82);
+        assert_eq!(of(f32::MAX), 0x7f80);
+        assert_eq!(of(f32::NEG_INFINITY), 0xff80);
+        for bits in [0x7f80_0001, 0xffff_ffff] {
+            let nan = u32::from(of(f32::from_bits(bits))) << 16;
+            assert!(f32::from_bits(nan).is_nan());
+        }
+        for i in 0..1000 {
+            let x = f32::from_bits(0x3f80_0000 + i * 7919);
+            let exact = bf16::from_f32(x);
+            assert_eq!(of(x), exact.to_bits(), "{x}");
+            assert_eq!(exact.to_f32(), Number::to_f32(exact));
+            assert_eq!(bf16::nearest(x), exact);
+        }
+    }
+}

@@ -25,14 +25,16 @@ impl Threads {
         work: impl Fn(usize, T) + Sync,
     ) {
         let items: Vec<T> = items.collect();
-        match self {
-            #[cfg(all(feature = "libtorch", target_os = "linux"))]
-            Self::OpenMp if openmp::is_there() => openmp::for_each(items, work),
-            _ => {
-                let items = items.into_par_iter().enumerate();
-                items.for_each(|(i, item)| work(i, item));
-            }
+        // Nobody is to be woken for one.
+        if items.len() < 2 {
+            return items.into_iter().for_each(|item| work(0, item));
         }
+        #[cfg(all(feature = "libtorch", target_os = "linux"))]
+        if let (Self::OpenMp, Some(parallel)) = (self, openmp::parallel()) {
+            return openmp::for_each(parallel, items, work);
+        }
+        let items = items.into_par_iter().enumerate();
+        items.for_each(|(i, item)| work(i, item));
     }
 }
 
@@ -50,12 +52,14 @@ mod openmp {
 
     /// `GOMP_parallel(call, data, threads, flags)`, what compilers make of `#pragma omp parallel`: `call(data)` on
     /// each of so many threads, or on as many as libtorch uses where that is 0. It returns when all have.
-    type Parallel = unsafe extern "C" fn(extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
+    pub(super) type Parallel =
+        unsafe extern "C" fn(extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
 
     /// A piece of work for each thread.
     type Work<'a> = &'a (dyn Fn() + Sync);
 
-    fn parallel() -> Option<Parallel> {
+    /// None where no library has it.
+    pub(super) fn parallel() -> Option<Parallel> {
         static ADDRESS: OnceLock<usize> = OnceLock::new();
         // SAFETY: the name is a string of C's, and looking it up changes nothing.
         let look_up = || unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"GOMP_parallel".as_ptr()) };
@@ -65,10 +69,6 @@ mod openmp {
         unsafe { std::mem::transmute::<usize, Option<Parallel>>(address) }
     }
 
-    pub(super) fn is_there() -> bool {
-        parallel().is_some()
-    }
-
     extern "C" fn call(data: *mut c_void) {
         // SAFETY: `on_all` passes a pointer to work that it holds until all calls have returned.
         let work = unsafe { *data.cast::<Work<'_>>() };
@@ -76,15 +76,19 @@ mod openmp {
     }
 
     /// Calls `work`, which must not panic, on each thread.
-    fn on_all(work: Work<'_>) {
+    fn on_all(parallel: Parallel, work: Work<'_>) {
+        // libtorch tells OpenMP how many threads this one may use when it is first asked for them.
+        let _ = tch::get_num_threads();
         let mut work = work;
-        if let Some(parallel) = parallel() {
-            // SAFETY: `call` gets what it expects, and several threads may share it.
-            unsafe { parallel(call, (&raw mut work).cast(), 0, 0) }
-        }
+        // SAFETY: `call` gets what it expects, and several threads may share it.
+        unsafe { parallel(call, (&raw mut work).cast(), 0, 0) }
     }
 
-    pub(super) fn for_each<T: Send>(items: Vec<T>, work: impl Fn(usize, T) + Sync) {
+    pub(super) fn for_each<T: Send>(
+        parallel: Parallel,
+        items: Vec<T>,
+        work: impl Fn(usize, T) + Sync,
+    ) {
         let items: Vec<Mutex<Option<T>>> = items.into_iter().map(Some).map(Mutex::new).collect();
         let (next, panicked) = (AtomicUsize::new(0), Mutex::new(None));
         let take = |item: &Mutex<Option<T>>| {
@@ -100,7 +104,7 @@ mod openmp {
                 }
             }
         };
-        on_all(&|| {
+        on_all(parallel, &|| {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(share)) {
                 *panicked.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
             }
@@ -114,6 +118,16 @@ mod openmp {
     }
 }
 
+/// All there are.
+#[cfg(test)]
+pub(super) fn pools() -> Vec<Threads> {
+    vec![
+        Threads::Rayon,
+        #[cfg(feature = "libtorch")]
+        Threads::OpenMp,
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -122,14 +136,6 @@ mod tests {
     };
 
     use super::*;
-
-    fn pools() -> Vec<Threads> {
-        vec![
-            Threads::Rayon,
-            #[cfg(feature = "libtorch")]
-            Threads::OpenMp,
-        ]
-    }
 
     #[test]
     fn every_item_is_worked_on_once_by_either_pool() {
@@ -161,6 +167,6 @@ mod tests {
     fn libtorch_brings_a_pool() {
         // Without a tensor nothing of libtorch might be linked.
         assert_eq!(tch::Tensor::from(1.0f32).numel(), 1);
-        assert!(openmp::is_there());
+        assert!(openmp::parallel().is_some());
     }
 }

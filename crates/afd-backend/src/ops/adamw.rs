@@ -114,12 +114,16 @@ impl AdamW {
         } = moving;
         let [mut weight, mut moment_1, mut moment_2] = [weight, moment_1, moment_2].map(own);
         let gradients = gradient.contiguous();
-        let held = (
-            numbers_mut(&mut weight),
-            numbers_mut(&mut moment_1),
-            numbers_mut(&mut moment_2),
-            numbers(&gradients),
-        );
+        #[allow(unsafe_code, reason = "a step is taken in place")]
+        // SAFETY: `own` has seen to it that nobody else has these numbers.
+        let [weights, first, second] = unsafe {
+            [
+                numbers_mut(&mut weight),
+                numbers_mut(&mut moment_1),
+                numbers_mut(&mut moment_2),
+            ]
+        };
+        let held = (weights, first, second, numbers(&gradients));
         match held {
             (Some(weight), Some(first), Some(second), Some(gradient)) => {
                 self.sweep(Threads::OpenMp, c, weight, [first, second], gradient);

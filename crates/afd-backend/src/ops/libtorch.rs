@@ -19,26 +19,38 @@ impl Element for bf16 {
     const KIND: Kind = Kind::BFloat16;
 }
 
+/// The tensor with its numbers one after the other, if they are on the CPU and of this type; it is copied where they
+/// lie otherwise.
+pub(super) fn here<T: Element>(tensor: &Tensor) -> Option<Tensor> {
+    let is_here = tensor.device() == Device::Cpu && tensor.kind() == T::KIND;
+    is_here.then(|| tensor.contiguous())
+}
+
 /// A tensor's numbers where they lie: on the CPU, of this type, one after the other; none elsewhere, and none of
 /// nothing.
 #[allow(unsafe_code, reason = "tch hands out a pointer and no slice")]
 pub(super) fn numbers<T: Element>(tensor: &Tensor) -> Option<&[T]> {
-    // SAFETY: a contiguous tensor on the CPU is so many numbers of its type from its data pointer on, which live as long
-    // as the tensor; while it is borrowed, kernels write to tensors only that share no numbers with any other.
+    // SAFETY: a contiguous tensor on the CPU is so many numbers of its type from its data pointer on, which live as
+    // long as the tensor; while it is borrowed, kernels write to tensors only that share no numbers with any other.
     place(tensor).map(|(first, count)| unsafe { std::slice::from_raw_parts(first, count) })
 }
 
-/// The same to be written; of a tensor that shares its numbers with no other.
+/// The same to be written.
+///
+/// # Safety
+/// The tensor shares its numbers with no other.
 #[allow(unsafe_code, reason = "tch hands out a pointer and no slice")]
-pub(super) fn numbers_mut<T: Element>(tensor: &mut Tensor) -> Option<&mut [T]> {
-    // SAFETY: as in `numbers`; the caller has the tensor's numbers for itself, or has copied them.
+pub(super) unsafe fn numbers_mut<T: Element>(tensor: &mut Tensor) -> Option<&mut [T]> {
+    // SAFETY: as in `numbers`, and nobody else has these numbers.
     place(tensor).map(|(first, count)| unsafe { std::slice::from_raw_parts_mut(first, count) })
 }
 
-/// A new tensor on the CPU that `fill` has written every number of; none when it has none.
+/// A new tensor on the CPU that `fill` has written every number of, before it reads any; none when it has none.
+#[allow(unsafe_code, reason = "the numbers of a tensor are written in place")]
 pub(super) fn filled<T: Element>(shape: &[i64], fill: impl FnOnce(&mut [T])) -> Option<Tensor> {
     let mut tensor = Tensor::empty(shape, (T::KIND, Device::Cpu));
-    fill(numbers_mut(&mut tensor)?);
+    // SAFETY: it was made here. What it holds is whatever libtorch's memory held, which all are numbers.
+    fill(unsafe { numbers_mut(&mut tensor) }?);
     Some(tensor)
 }
 

@@ -3,7 +3,7 @@
 #[cfg(feature = "cube")]
 use burn::backend::Cube;
 #[cfg(feature = "flex")]
-use burn::backend::{Flex, flex::FlexTensor};
+use burn::backend::Flex;
 #[cfg(feature = "libtorch")]
 use burn::backend::{LibTorch, libtorch::TchTensor};
 use burn::{
@@ -22,8 +22,7 @@ use super::tape::{Kept, record};
 
 /// Rows `ids` `[N]` of `matrix` `[R, D]`: `[N, D]`, in its type.
 ///
-/// Backward makes one tensor as large as `matrix`, where Burn's `select` makes two, and adds to each of its rows the
-/// gradients of all that were taken from there.
+/// Burn's `select`, but for libtorch, where its gradient is two tensors as large as `matrix`, and here one.
 ///
 /// # Panics
 /// When there is no such row, on devices that look.
@@ -42,7 +41,7 @@ trait Kernel: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// The kernel by the operations of any backend.
+/// The kernel by Burn's operations, which add to the zeros where they are, but on libtorch.
 fn composed<B: Backend>(
     count: usize,
     ids: IntTensor<B>,
@@ -59,21 +58,12 @@ fn composed<B: Backend>(
 
 #[cfg(feature = "flex")]
 impl Kernel for Flex {
-    fn backward(count: usize, ids: FlexTensor, gradient: FlexTensor) -> FlexTensor {
-        use super::flex::{all_f32, indices, tensor, values};
-
-        if !all_f32(&[&gradient]) {
-            return composed::<Self>(count, ids, gradient);
-        }
-        let width = gradient.layout().shape()[1];
-        let gradient = gradient.to_contiguous();
-        let mut sums = vec![0.0; count * width];
-        let taken = values(&gradient).chunks(width.max(1));
-        for (id, row) in indices(&ids).into_iter().zip(taken) {
-            let sums = &mut sums[id * width..(id + 1) * width];
-            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-        }
-        tensor(sums, [count, width])
+    fn backward(
+        count: usize,
+        ids: IntTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        composed::<Self>(count, ids, gradient)
     }
 }
 

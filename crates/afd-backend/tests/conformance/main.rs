@@ -15,5 +15,6 @@ mod norm;
 mod recompute;
 mod reference;
 mod rotary;
+mod rows;
 mod squares;
 mod swiglu;

@@ -1,9 +1,12 @@
 //! Normalisation against its definition.
 
-use afd_backend::ops::{layer_norm, rms_norm};
+use afd_backend::{
+    device::test_device,
+    ops::{layer_norm, rms_norm},
+};
 use rand::Rng;
 
-use crate::reference::{check, draw, generator};
+use crate::reference::{check, draw, generator, host, tensor};
 
 /// `x / sqrt(mean(x²) + eps) · weight`, row by row.
 fn by_definition([x, weight]: &[Vec<f64>; 2], eps: f64) -> Vec<f64> {
@@ -41,6 +44,48 @@ fn widths_and_sizes() {
     for _ in 0..2 {
         let mut upto = |limit| rng.random_range(1..limit);
         check_rows([upto(4), upto(6)], upto(40), 1e-6, 2.0);
+    }
+}
+
+/// More rows than a share of the weight's gradient is of, and more numbers than one thread takes.
+#[test]
+fn many_rows_are_as_they_are_in_parts() {
+    let (count, width, device) = (600, 64, test_device().autodiff());
+    let mut rng = generator(7);
+    let [x, gradient] = [2.0, 1.0].map(|scale| draw(&mut rng, count * width, scale));
+    let weight = draw(&mut rng, width, 2.0);
+    let of = |rows: std::ops::Range<usize>| {
+        let part = |of: &[f64]| {
+            let numbers = &of[rows.start * width..rows.end * width];
+            tensor(numbers, &device).reshape([rows.len(), width])
+        };
+        let (x, weight) = (
+            part(&x).require_grad(),
+            tensor(&weight, &device).require_grad(),
+        );
+        let y = rms_norm(x.clone(), weight.clone(), 1e-6);
+        let gradients = (y.clone() * part(&gradient)).sum().backward();
+        let of_weight = host(weight.grad(&gradients).unwrap());
+        (
+            host(y.inner()),
+            host(x.grad(&gradients).unwrap()),
+            of_weight,
+        )
+    };
+    let whole = of(0..count);
+    let mut sums = vec![0.0; width];
+    for start in (0..count).step_by(200) {
+        let (y, of_x, of_weight) = of(start..start + 200);
+        let at = start * width..(start + 200) * width;
+        let both = whole.0[at.clone()].iter().zip(&y);
+        let both = both.chain(whole.1[at].iter().zip(&of_x));
+        both.for_each(|(whole, part)| assert!((whole - part).abs() < 1e-5, "{whole}, {part}"));
+        sums.iter_mut()
+            .zip(of_weight)
+            .for_each(|(sum, part)| *sum += part);
+    }
+    for (whole, sum) in whole.2.iter().zip(sums) {
+        assert!((whole - sum).abs() < 1e-3, "{whole}, {sum}");
     }
 }
 

@@ -4,11 +4,14 @@ use burn::backend::{Flex, flex::FlexTensor, ops::FloatTensorOps};
 
 mod factors;
 
-use super::on_host::{PART, differentiate, soft_cap, sums_and_targets};
+use super::on_host::{differentiate, sums_and_targets};
 use super::{Inputs, Kernel, Weighted, chunks, composed};
 use crate::host::{Threads, for_rows};
 use crate::ops::flex::{all_f32, indices, matrix::Matrix, tensor, values};
 use factors::Factors;
+
+/// Numbers that are worked on in one call.
+const PART: usize = 4096;
 
 impl Kernel for Flex {
     fn forward(inputs: &Inputs<Self>) -> (FlexTensor, FlexTensor) {
@@ -23,13 +26,13 @@ impl Kernel for Flex {
         for (start, rows) in chunks(n, [width, vocab]) {
             logits.resize(rows * vocab, 0.0);
             factors.logits(start, rows, &mut logits);
+            soft_cap(&mut logits, inputs.softcap);
             let of_rows = &mut pairs[2 * start..2 * (start + rows)];
             sums_and_targets(
                 Threads::Rayon,
                 &logits,
                 vocab,
-                &targets[start..],
-                inputs.softcap,
+                &targets[start..start + rows],
                 of_rows,
             );
         }
@@ -60,7 +63,7 @@ impl Kernel for Flex {
         for (start, rows) in chunks(n, [width, vocab]) {
             logits.resize(rows * vocab, 0.0);
             factors.logits(start, rows, &mut logits);
-            soft_cap(Threads::Rayon, &mut logits, inputs.softcap);
+            soft_cap(&mut logits, inputs.softcap);
             let of_row = |i: usize| (targets[start + i], gradient[start + i], sums[start + i]);
             gradients.add(&factors, start, &mut logits, inputs.softcap, of_row);
         }
@@ -82,14 +85,13 @@ impl Kernel for Flex {
         for (start, rows) in chunks(n, [width, vocab]) {
             logits.resize(rows * vocab, 0.0);
             factors.logits(start, rows, &mut logits);
-            soft_cap(Threads::Rayon, &mut logits, inputs.softcap);
+            soft_cap(&mut logits, inputs.softcap);
             let mut pairs = vec![0.0; 2 * rows];
             sums_and_targets(
                 Threads::Rayon,
                 &logits,
                 vocab,
-                &targets[start..],
-                None,
+                &targets[start..start + rows],
                 &mut pairs,
             );
             let log_probs = pairs.chunks(2).map(|pair| f64::from(pair[1] - pair[0]));
@@ -177,6 +179,17 @@ impl Gradients {
             tensor_if(wants_hidden, self.of_hidden, [n, width]),
             of_weight,
         ]
+    }
+}
+
+/// Makes logits `c·tanh(logit/c)`, if there is a `c`.
+fn soft_cap(logits: &mut [f32], c: Option<f64>) {
+    if let Some(c) = c {
+        let c = c as f32;
+        for_rows(Threads::Rayon, logits, PART, |_, part| {
+            let logits = part.iter_mut();
+            logits.for_each(|logit| *logit = c * (*logit / c).tanh());
+        });
     }
 }
 

@@ -153,7 +153,7 @@ fn log_probs(logits: &Tensor, targets: &Tensor) -> (Tensor, Tensor) {
     let found = numbers(logits).map(|numbers| {
         let mut pairs = vec![0.0; 2 * targets.numel()];
         let vocab = numbers.len() / targets.numel();
-        on_host::sums_and_targets(OpenMp, numbers, vocab, &indices(targets), None, &mut pairs);
+        on_host::sums_and_targets(OpenMp, numbers, vocab, &indices(targets), &mut pairs);
         let pairs = Tensor::from_slice(&pairs).view([-1, 2]);
         let [sum, target] = [0, 1].map(|place| pairs.narrow(1, place, 1));
         (target - &sum, sum)
@@ -173,7 +173,10 @@ fn differentiate(
     softcap: Option<f64>,
 ) {
     let [sums, gradients] = [log_sum_exp, gradient].map(Tensor::contiguous);
-    let of_rows = (numbers(&sums), numbers(&gradients), numbers_mut(logits));
+    #[allow(unsafe_code, reason = "logits become their gradients in place")]
+    // SAFETY: logits were computed for this call, and nobody else has them.
+    let numbers_of_logits = unsafe { numbers_mut(logits) };
+    let of_rows = (numbers(&sums), numbers(&gradients), numbers_of_logits);
     if let (Some(sums), Some(gradients), Some(logits)) = of_rows {
         let (targets, vocab) = (indices(targets), logits.len() / sums.len());
         let of_row = |i: usize| (targets[i], gradients[i], sums[i]);
@@ -193,8 +196,10 @@ fn differentiate(
 /// Those of a tensor on the CPU.
 fn indices(tensor: &Tensor) -> Vec<usize> {
     let indices = tensor.to_kind(Kind::Int64).contiguous().view([-1]);
-    let indices = Vec::<i64>::try_from(indices).unwrap_or_default();
-    indices.into_iter().map(|index| index as usize).collect()
+    match Vec::<i64>::try_from(indices) {
+        Ok(indices) => indices.into_iter().map(|index| index as usize).collect(),
+        Err(error) => panic!("targets are numbers of tokens: {error}"),
+    }
 }
 
 /// Capped, in f32, and new.

@@ -36,10 +36,10 @@ use super::{
 use crate::device::is_flex;
 
 /// Rows of the logits matrix that are alive at once; of a head narrower than that no more than it is wide, so that
-/// they never take more memory than the head.
+/// they take no more memory than the head has in f32.
 const ROWS: usize = 256;
 
-/// Logits alive at once, where that is more rows.
+/// Logits alive at once, where that is more.
 const LOGITS: usize = 1 << 21;
 
 /// `log softmax(hidden · weight)[target]` in nats, one number per row.

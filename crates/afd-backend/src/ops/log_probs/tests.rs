@@ -63,6 +63,16 @@ fn at_once(
 }
 
 #[test]
+fn logits_alive_at_once_are_as_many_as_the_head_has_numbers_or_few() {
+    let first = |head| chunks(10_000, head).next().unwrap();
+    assert_eq!(first([64, 1 << 20]), (0, 64));
+    assert_eq!(first([512, 1 << 20]), (0, ROWS));
+    assert_eq!(first([64, 512]), (0, LOGITS / 512));
+    let all: Vec<_> = chunks(700, [512, 1 << 20]).collect();
+    assert_eq!(all, [(0, 256), (256, 256), (512, 188)]);
+}
+
+#[test]
 fn values_and_gradients_are_those_of_all_logits_at_once() {
     let device = test_device().autodiff();
     // More rows than are worked on together, and a rest.

@@ -4,8 +4,9 @@ use burn::backend::{Flex, flex::FlexTensor};
 use burn::tensor::{DType, bf16};
 
 use super::{Inputs, Kernel};
+use crate::host::Number;
 use crate::ops::flex::{
-    bf16::{Number, Weights, multiply},
+    bf16::{Weights, multiply},
     matrix,
     matrix::Matrix,
     tensor, values,

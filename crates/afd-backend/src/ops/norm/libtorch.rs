@@ -8,7 +8,7 @@ use super::{Inputs, Kernel, composed, on_host};
 use crate::host::Threads;
 use crate::ops::{
     by_autograd,
-    libtorch::{filled, numbers},
+    libtorch::{filled, here, numbers},
 };
 
 impl Kernel for LibTorch {
@@ -61,7 +61,7 @@ impl Kernel for LibTorch {
 
 /// None where the numbers are not there, or not f32.
 fn forward_on_host(inputs: &Inputs<LibTorch>) -> Option<Tensor> {
-    let x = inputs.x.tensor.contiguous();
+    let x = here::<f32>(&inputs.x.tensor)?;
     let weight = numbers(&inputs.weight.tensor)?;
     let (shape, x) = (x.size(), numbers(&x)?);
     filled(&shape, |out| {
@@ -71,7 +71,7 @@ fn forward_on_host(inputs: &Inputs<LibTorch>) -> Option<Tensor> {
 
 /// The same.
 fn backward_on_host(inputs: &Inputs<LibTorch>, gradient: &Tensor) -> Option<[Tensor; 2]> {
-    let (x, gradient) = (inputs.x.tensor.contiguous(), gradient.contiguous());
+    let (x, gradient) = (here::<f32>(&inputs.x.tensor)?, here::<f32>(gradient)?);
     let weight = numbers(&inputs.weight.tensor)?;
     let (shape, x, gradient) = (x.size(), numbers(&x)?, numbers(&gradient)?);
     let mut of_weight = Vec::new();

@@ -21,7 +21,7 @@ use crate::host::Threads;
 #[cfg(feature = "flex")]
 use crate::ops::flex::{all_f32, tensor, values};
 #[cfg(feature = "libtorch")]
-use crate::ops::libtorch::{Element, filled, numbers};
+use crate::ops::libtorch::{Element, filled, here, numbers};
 use crate::ops::{
     primitive,
     tape::{Kept, constant, record},
@@ -92,11 +92,11 @@ where
 impl Kernel for LibTorch {
     fn turn(x: FloatTensor<Self>, angles: &Angles) -> FloatTensor<Self> {
         let _no_grad = tch::no_grad_guard();
-        let on_the_cpu = match x.tensor.kind() {
-            tch::Kind::BFloat16 => on_the_cpu::<burn::tensor::bf16>(&x.tensor, angles),
-            _ => on_the_cpu::<f32>(&x.tensor, angles),
+        let turned = match x.tensor.kind() {
+            tch::Kind::BFloat16 => turn_on_host::<burn::tensor::bf16>(&x.tensor, angles),
+            _ => turn_on_host::<f32>(&x.tensor, angles),
         };
-        match on_the_cpu {
+        match turned {
             Some(turned) => TchTensor::new(turned),
             None => composed::<Self>(x, angles),
         }
@@ -105,12 +105,12 @@ impl Kernel for LibTorch {
 
 /// None where the numbers are not there, or of another type.
 #[cfg(feature = "libtorch")]
-fn on_the_cpu<T: Element>(x: &tch::Tensor, angles: &Angles) -> Option<tch::Tensor> {
+fn turn_on_host<T: Element>(x: &tch::Tensor, angles: &Angles) -> Option<tch::Tensor> {
     let table = |table: &Tensor<4>| {
         let table = table.clone().try_into_primitive::<LibTorch>();
-        table.ok().map(|table| table.tensor.contiguous())
+        here::<T>(&table.ok()?.tensor)
     };
-    let (shape, x) = (x.size(), x.contiguous());
+    let (shape, x) = (x.size(), here::<T>(x)?);
     let (cos, sin) = (table(&angles.cos)?, table(&angles.sin)?);
     let (x, turn) = (
         numbers::<T>(&x)?,

@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 
 use super::{Kernel, on_host};
 use crate::host::Threads;
-use crate::ops::libtorch::{Element, filled, numbers};
+use crate::ops::libtorch::{Element, filled, here, numbers};
 
 impl Kernel for LibTorch {
     fn forward(gate: &TchTensor, up: &TchTensor) -> TchTensor {
@@ -39,7 +39,7 @@ impl Kernel for LibTorch {
 
 /// None where the numbers are not there, or of another type.
 fn forward_on_host<T: Element>(gate: &Tensor, up: &Tensor) -> Option<Tensor> {
-    let (shape, gate, up) = (gate.size(), gate.contiguous(), up.contiguous());
+    let (shape, gate, up) = (gate.size(), here::<T>(gate)?, here::<T>(up)?);
     let (gate, up) = (numbers::<T>(&gate)?, numbers(&up)?);
     filled(&shape, |out| {
         on_host::forward(Threads::OpenMp, gate, up, out)
@@ -49,7 +49,8 @@ fn forward_on_host<T: Element>(gate: &Tensor, up: &Tensor) -> Option<Tensor> {
 /// The same.
 fn backward_on_host<T: Element>(given: &[Tensor; 3]) -> Option<[Tensor; 2]> {
     let shape = given[0].size();
-    let [gate, up, gradient] = given.each_ref().map(Tensor::contiguous);
+    let [gate, up, gradient] = given.each_ref().map(here::<T>);
+    let (gate, up, gradient) = (gate?, up?, gradient?);
     let given = [numbers::<T>(&gate)?, numbers(&up)?, numbers(&gradient)?];
     let mut of_gate = None;
     let of_up = filled(&shape, |of_up| {

@@ -16,9 +16,7 @@ mod strip;
 mod tests;
 
 use super::matrix::{self, Matrix};
-use crate::host::{Threads, for_rows, wide};
-
-pub(crate) use crate::host::Number;
+use crate::host::{Number, Threads, for_rows, wide};
 
 /// A right factor, as it is multiplied by here.
 #[derive(Debug)]

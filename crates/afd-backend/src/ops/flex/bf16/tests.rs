@@ -26,26 +26,6 @@ fn matrix(values: &[f32], shape: [usize; 2], transposed: bool) -> Matrix<'_> {
     Matrix::strided(values, shape, strides)
 }
 
-#[test]
-fn rounding_is_to_the_nearest_and_ties_go_to_even() {
-    let of = |x: f32| x.to_bf16();
-    assert_eq!(of(1.0), 0x3f80);
-    // Half way to the next number, and a little beyond; then from an odd one.
-    assert_eq!(of(f32::from_bits(0x3f80_8000)), 0x3f80);
-    assert_eq!(of(f32::from_bits(0x3f80_8001)), 0x3f81);
-    assert_eq!(of(f32::from_bits(0x3f81_8000)), 0x3f82);
-    assert_eq!(of(f32::MAX), 0x7f80);
-    assert_eq!(of(f32::NEG_INFINITY), 0xff80);
-    for bits in [0x7f80_0001, 0xffff_ffff] {
-        let nan = u32::from(of(f32::from_bits(bits))) << 16;
-        assert!(f32::from_bits(nan).is_nan());
-    }
-    for x in numbers(1000, 1) {
-        let exact = burn::tensor::bf16::from_f32(x).to_bits();
-        assert_eq!(of(x), exact, "{x}");
-    }
-}
-
 /// The factor as `gemm` takes it, and as this processor does.
 fn all(right: Matrix<'_>) -> Vec<Weights> {
     vec![Weights::rounded(right), Weights::new(right)]
