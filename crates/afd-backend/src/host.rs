@@ -102,8 +102,24 @@ pub fn sum_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
             *lane += f(*a, *b);
         }
     }
-    let rest = rest_a.iter().zip(rest_b).map(|(a, b)| f(*a, *b));
-    lanes.iter().sum::<f32>() + rest.sum::<f32>()
+    for (lane, (a, b)) in lanes.iter_mut().zip(rest_a.iter().zip(rest_b)) {
+        *lane += f(*a, *b);
+    }
+    total(lanes)
+}
+
+/// By halves, so that the sum is rounded five times and not once for each lane.
+#[inline(always)]
+fn total(mut lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        let (low, high) = lanes.split_at_mut(half);
+        for (low, high) in low.iter_mut().zip(high) {
+            *low += *high;
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// Puts `f(x)` in the place of each `x` and returns the sum of all.
@@ -117,12 +133,11 @@ pub fn map_sum(x: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
             *lane += *x;
         }
     }
-    let mut sum = lanes.iter().sum::<f32>();
-    for x in rest {
+    for (lane, x) in lanes.iter_mut().zip(rest) {
         *x = f(*x);
-        sum += *x;
+        *lane += *x;
     }
-    sum
+    total(lanes)
 }
 
 /// `log Σ e^x`.

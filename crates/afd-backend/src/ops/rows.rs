@@ -33,39 +33,24 @@ pub fn rows(matrix: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
 
 /// What a backend computes; it does not know of gradients being recorded.
 trait Kernel: Backend {
-    /// The gradient of a matrix of `count` rows, from that of the rows `[N, D]` that were taken.
-    fn backward(
-        count: usize,
-        ids: IntTensor<Self>,
-        gradient: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
-}
-
-/// The kernel by Burn's operations, which add to the zeros where they are, but on libtorch.
-fn composed<B: Backend>(
-    count: usize,
-    ids: IntTensor<B>,
-    gradient: FloatTensor<B>,
-) -> FloatTensor<B> {
-    let width = gradient.shape()[1];
-    let zeros = B::float_zeros(
-        [count, width].into(),
-        &gradient.device(),
-        gradient.dtype().into(),
-    );
-    B::float_select_assign(zeros, 0, ids, gradient, IndexingUpdateOp::Add)
-}
-
-#[cfg(feature = "flex")]
-impl Kernel for Flex {
+    /// The gradient of a matrix of `count` rows, from that of the rows `[N, D]` that were taken: by Burn's operations,
+    /// which add to zeros where they are, but on libtorch.
     fn backward(
         count: usize,
         ids: IntTensor<Self>,
         gradient: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        composed::<Self>(count, ids, gradient)
+        let shape = [count, gradient.shape()[1]].into();
+        let zeros = Self::float_zeros(shape, &gradient.device(), gradient.dtype().into());
+        Self::float_select_assign(zeros, 0, ids, gradient, IndexingUpdateOp::Add)
     }
 }
+
+#[cfg(feature = "flex")]
+impl Kernel for Flex {}
+
+#[cfg(feature = "cube")]
+impl Kernel for Cube {}
 
 #[cfg(feature = "libtorch")]
 impl Kernel for LibTorch {
@@ -75,17 +60,6 @@ impl Kernel for LibTorch {
         // No row is left out as padding, and none is divided by how often it was taken.
         let sums = tch::Tensor::embedding_dense_backward(&gradient, &ids, count as i64, -1, false);
         TchTensor::new(sums)
-    }
-}
-
-#[cfg(feature = "cube")]
-impl Kernel for Cube {
-    fn backward(
-        count: usize,
-        ids: IntTensor<Self>,
-        gradient: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
-        composed::<Self>(count, ids, gradient)
     }
 }
 
