@@ -1,7 +1,8 @@
 //! Keys and values of the tokens already seen, in buffers allocated once.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
+use afd_backend::ops::Prefix;
 use burn::{Tensor, tensor::Int};
 
 use crate::{Decoder, sequences::index_tensor};
@@ -16,6 +17,17 @@ pub struct KvCache {
     len: usize,
     /// The column each row begins at.
     starts: Vec<usize>,
+    /// What each row was put in with, if it was.
+    prompts: Vec<Option<Prompt>>,
+    /// Rows that were put in so far, whoever they were copies of counted once.
+    put: usize,
+}
+
+/// What rows are copies of, up to the column before `end`: of the same where the number is.
+#[derive(Debug, Clone, Copy)]
+struct Prompt {
+    number: usize,
+    end: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -37,6 +49,8 @@ impl KvCache {
         Self {
             layers: (0..decoder.config().num_hidden_layers).map(layer).collect(),
             len: 0,
+            prompts: vec![None; starts.len()],
+            put: 0,
             starts,
         }
     }
@@ -61,12 +75,28 @@ impl KvCache {
         self.starts.iter().any(|start| *start > 0)
     }
 
+    /// What rows have in common by having been put in as copies of one; none where no two were.
+    pub(crate) fn prefixes(&self) -> Option<Arc<[Prefix]>> {
+        let mut first = BTreeMap::new();
+        let shared = self.prompts.iter().enumerate().map(|(row, prompt)| {
+            let own = Prefix { row, end: 0 };
+            prompt.map_or(own, |Prompt { number, end }| Prefix {
+                row: *first.entry(number).or_insert(row),
+                end,
+            })
+        });
+        let shared: Arc<[Prefix]> = shared.collect();
+        let is_shared = shared.iter().enumerate().any(|(row, of)| of.row != row);
+        is_shared.then_some(shared)
+    }
+
     /// Keeps `rows` in this order.
     pub(crate) fn select(&mut self, rows: &[usize]) {
         for layer in &mut self.layers {
             layer.select_rows(rows);
         }
         self.starts = rows.iter().map(|&row| self.starts[row]).collect();
+        self.prompts = rows.iter().map(|&row| self.prompts[row]).collect();
     }
 
     /// Puts row `of[i]` of `other` in the place of row `rows[i]`, so that both end here. An empty cache
@@ -84,12 +114,18 @@ impl KvCache {
         }
         for (&row, &of) in rows.iter().zip(of) {
             self.starts[row] = first + other.starts[of];
+            self.prompts[row] = Some(Prompt {
+                number: self.put + of,
+                end: self.len,
+            });
         }
+        self.put += other.starts.len();
     }
 
     /// Nobody reads this row from now on: it begins nowhere and sees its last token alone.
     pub(crate) fn vacate(&mut self, row: usize) {
         self.starts[row] = usize::MAX;
+        self.prompts[row] = None;
     }
 
     /// Where no column is left, drops the first ones, which no row reaches any more.
@@ -103,6 +139,9 @@ impl KvCache {
             self.len -= first;
             for start in &mut self.starts {
                 *start = start.saturating_sub(first);
+            }
+            for prompt in self.prompts.iter_mut().flatten() {
+                prompt.end = prompt.end.saturating_sub(first);
             }
         }
     }

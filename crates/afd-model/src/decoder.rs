@@ -218,10 +218,11 @@ impl Decoder {
     /// When the cache has no room left for `T` tokens.
     pub fn forward_cached(&self, ids: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
         let (past, length) = (cache.len(), ids.dims()[1]);
-        let (x, surroundings) = match cache.is_ragged() {
+        let (x, mut surroundings) = match cache.is_ragged() {
             false => (self.embed(ids, past), self.following(past, length)),
             true => self.following_ragged(ids, cache),
         };
+        surroundings.prefixes = cache.prefixes();
         let hidden = self.run(x, surroundings, Some(cache));
         cache.advance(length);
         hidden
@@ -342,6 +343,7 @@ impl Decoder {
         Surroundings {
             angles: [global.clone(), local.or(global)],
             masks: [whole, local_mask],
+            prefixes: None,
         }
     }
 

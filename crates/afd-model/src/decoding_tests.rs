@@ -93,6 +93,42 @@ fn however_a_text_is_cut_the_cache_reads_it_alike() {
     }
 }
 
+/// Rows 0 and 2 have been put in as copies of one, as have 1 and 3; then rows leave, join, and columns go.
+#[test]
+fn a_cache_knows_which_of_its_rows_share_a_prompt() {
+    let model = model().model;
+    let read = |rows: usize, tokens: usize| {
+        let mut cache = KvCache::new(&model, rows, tokens);
+        let ids = Tensor::<2, Int>::zeros([rows, tokens], &test_device());
+        let _ = model.forward_cached(ids, &mut cache);
+        cache
+    };
+    let shared = |cache: &KvCache| -> Option<Vec<(usize, usize)>> {
+        let prefixes = cache.prefixes()?;
+        Some(prefixes.iter().map(|of| (of.row, of.end)).collect())
+    };
+    let mut cache = KvCache::new(&model, 5, 6);
+    assert_eq!(shared(&cache), None);
+    cache.put(&[0, 1, 2, 3], &read(2, 4), &[0, 1, 0, 1]);
+    let all = [(0, 4), (1, 4), (0, 4), (1, 4), (4, 0)];
+    assert_eq!(shared(&cache).unwrap(), all);
+    cache.select(&[1, 2, 3]);
+    assert_eq!(shared(&cache).unwrap(), [(0, 4), (1, 4), (0, 4)]);
+    // Joins behind one column of the others, with a prompt of its own.
+    cache.put(&[1], &read(1, 3), &[0]);
+    assert_eq!(shared(&cache).unwrap(), [(0, 4), (1, 4), (0, 4)]);
+    cache.put(&[0, 2], &read(1, 2), &[0, 0]);
+    assert_eq!(shared(&cache).unwrap(), [(0, 4), (1, 4), (0, 4)]);
+    let ids = Tensor::<2, Int>::zeros([3, 2], &test_device());
+    let _ = model.forward_cached(ids, &mut cache);
+    // All six columns are full, and no row begins before the second.
+    cache.make_room();
+    assert_eq!(cache.len(), 5);
+    assert_eq!(shared(&cache).unwrap(), [(0, 3), (1, 3), (0, 3)]);
+    cache.vacate(2);
+    assert_eq!(shared(&cache), None);
+}
+
 #[test]
 fn an_answer_depends_on_its_prompt_and_seed_alone() {
     let model = model();

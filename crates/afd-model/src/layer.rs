@@ -1,6 +1,8 @@
 //! One layer of the decoder: attention, the feed-forward block and the norms around them.
 
-use afd_backend::ops::{Mask, ScoreOptions, attention, rotate, swiglu};
+use std::sync::Arc;
+
+use afd_backend::ops::{Mask, Prefix, ScoreOptions, attention, rotate, swiglu};
 use burn::{Tensor, module::Module, tensor::FloatDType};
 
 use crate::{
@@ -55,6 +57,8 @@ pub(crate) type Angles = (Tensor<4>, Tensor<4>);
 pub(crate) struct Surroundings {
     pub(crate) angles: [Option<Angles>; 2],
     pub(crate) masks: [Option<Mask>; 2],
+    /// What rows have in common, where that is known.
+    pub(crate) prefixes: Option<Arc<[Prefix]>>,
 }
 
 impl Layer {
@@ -118,12 +122,10 @@ impl Layer {
         surroundings: &Surroundings,
         cache: Option<(&mut LayerCache, usize)>,
     ) -> Tensor<3> {
-        let kind = usize::from(self.slides);
-        let (angles, mask) = (&surroundings.angles[kind], &surroundings.masks[kind]);
         let normed = self.input_layernorm.forward(x.clone());
         let attended = self
             .self_attn
-            .forward(normed, angles.as_ref(), mask.as_ref(), cache);
+            .forward(normed, surroundings, self.slides, cache);
         let attended = attended.cast(FloatDType::F32);
         let mlp = |x: Tensor<3>| self.mlp.forward(x).cast(FloatDType::F32);
         let after_attention = &self.post_attention_layernorm;
@@ -192,11 +194,14 @@ impl Attention {
     fn forward(
         &self,
         x: Tensor<3>,
-        angles: Option<&Angles>,
-        mask: Option<&Mask>,
+        surroundings: &Surroundings,
+        slides: bool,
         cache: Option<(&mut LayerCache, usize)>,
     ) -> Tensor<3> {
         let [b, t, _] = x.dims();
+        let kind = usize::from(slides);
+        let (angles, mask) = (&surroundings.angles[kind], &surroundings.masks[kind]);
+        let prefixes = &surroundings.prefixes;
         let heads = |projected: Tensor<3>| {
             let count = projected.dims()[2] / self.head_dim;
             projected.reshape([b, t, count, self.head_dim])
@@ -220,7 +225,7 @@ impl Attention {
             Some((layer, past)) => layer.append(past, k, v),
             None => (k, v),
         };
-        let attended = attention(q, k, v, mask.cloned(), self.scores);
+        let attended = attention(q, k, v, mask.clone(), prefixes.clone(), self.scores);
         self.o_proj.forward(attended)
     }
 }

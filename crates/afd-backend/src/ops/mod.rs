@@ -29,7 +29,7 @@ mod swiglu;
 mod tape;
 
 pub use adamw::{AdamW, Moving};
-pub use attention::{Mask, ScoreOptions, attention, cached_mask, causal_mask, packed_mask};
+pub use attention::{Mask, Prefix, ScoreOptions, attention, cached_mask, causal_mask, packed_mask};
 pub use gelu::{Gelu, gelu};
 pub use log_probs::{token_log_probs, weighted_log_probs};
 pub use matmul::{PackedWeight, activation_dtype, matmul};

@@ -2,7 +2,7 @@
 
 use afd_backend::{
     device::test_device,
-    ops::{Mask, ScoreOptions, attention, cached_mask, causal_mask, packed_mask},
+    ops::{Mask, Prefix, ScoreOptions, attention, cached_mask, causal_mask, packed_mask},
 };
 use burn::{Tensor, tensor::TensorData};
 use rand::Rng;
@@ -98,7 +98,8 @@ fn check_mask(what: &str, s: Shape, inputs: &[Vec<f64>; 3], mask: Option<Mask>, 
             let q = q.reshape([s.batch, s.queries, s.heads, s.width]);
             let k = k.reshape([s.batch, s.kv_heads, s.keys, s.width]);
             let v = v.reshape([s.batch, s.keys, s.kv_heads, s.width]);
-            attention(q, k, v.swap_dims(1, 2), mask.clone(), s.options).flatten(0, 2) * read.clone()
+            attention(q, k, v.swap_dims(1, 2), mask.clone(), None, s.options).flatten(0, 2)
+                * read.clone()
         },
         |inputs| by_definition(inputs, s, bias),
     );
@@ -194,7 +195,7 @@ fn half_precision_is_close_to_the_definition() {
             let k = k.reshape([s.batch, s.kv_heads, s.keys, s.width]);
             let v = v.reshape([s.batch, s.keys, s.kv_heads, s.width]);
             let mask = causal_mask(5, s.queries, None, &test_device());
-            let out = attention(q, k, v.swap_dims(1, 2), Some(mask), s.options);
+            let out = attention(q, k, v.swap_dims(1, 2), Some(mask), None, s.options);
             assert_eq!(out.dtype(), dtype.into());
             out.flatten(0, 2)
         },
@@ -229,6 +230,41 @@ fn a_single_query_of_rows_that_begin_at_different_keys() {
             hidden_unless(near && key >= starts[row].min(8))
         };
         check_mask("ragged attention", s, &inputs(s), Some(mask), &sees);
+    }
+}
+
+/// What is told of prefixes changes no bit: sequences 0 and 2 begin alike, and more keys than a window lets them see.
+#[test]
+fn prefixes_that_sequences_share() {
+    let device = test_device();
+    let (batch, keys, heads, kv_heads, width) = (3, 19, 4, 2, 20);
+    let mut rng = generator(9);
+    let q = draw(&mut rng, batch * heads * width, 2.0);
+    let q = tensor(&q, &device).reshape([batch, 1, heads, width]);
+    let [k, v] = [(); 2].map(|()| {
+        let x = draw(&mut rng, batch * kv_heads * keys * width, 2.0);
+        let x = tensor(&x, &device).reshape([batch, kv_heads, keys, width]);
+        let prefix = x.clone().slice([0..1, 0..kv_heads, 0..11, 0..width]);
+        x.slice_assign([2..3, 0..kv_heads, 0..11, 0..width], prefix)
+    });
+    let prefixes = [(0, 11), (1, 0), (0, 11)].map(|(row, end)| Prefix { row, end });
+    let masks = [
+        None,
+        Some(cached_mask(&[3, 9, 3], 18, 1, None, &device)),
+        Some(cached_mask(&[0, 2, 0], 18, 1, Some(10), &device)),
+        Some(cached_mask(&[0, 2, 0], 18, 1, Some(6), &device)),
+    ];
+    for (mask, softcap) in masks.into_iter().zip([None, Some(1.5), None, None]) {
+        let options = ScoreOptions {
+            softcap,
+            ..ScoreOptions::of_width(width)
+        };
+        let of = |prefixes| {
+            let (q, k, v) = (q.clone(), k.clone(), v.clone());
+            let out = attention(q, k, v, mask.clone(), prefixes, options);
+            out.into_data().try_into_vec::<f32>().unwrap()
+        };
+        assert_eq!(of(Some(prefixes.into())), of(None));
     }
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use burn::backend::{Flex, flex::FlexTensor};
 use rayon::prelude::*;
 
-use super::{Attended, Inputs, Kernel, composed, masks::MASKED};
+use super::{Attended, Inputs, Kernel, Prefix, composed, masks::MASKED};
 use crate::host::{exp, map_sum, max, sum_pairs, wide};
 use crate::ops::flex::{
     all_f32,
@@ -130,18 +130,19 @@ fn over_blocks(
 }
 
 /// The inputs with the numbers of a head side by side, copied only where they were not.
-struct Views {
+struct Views<'a> {
     q: FlexTensor,
     k: FlexTensor,
     v: FlexTensor,
     mask: Option<FlexTensor>,
+    prefixes: Option<&'a [Prefix]>,
     scale: f32,
     softcap: Option<f32>,
 }
 
-impl Views {
+impl<'a> Views<'a> {
     /// None for numbers that are not f32.
-    fn of(inputs: &Inputs<Flex>) -> Option<Self> {
+    fn of(inputs: &'a Inputs<Flex>) -> Option<Self> {
         if !all_f32(&[&inputs.q, &inputs.k, &inputs.v]) {
             return None;
         }
@@ -149,7 +150,7 @@ impl Views {
             [.., 1] if x.layout().has_positive_strides() => x.clone(),
             _ => x.to_contiguous(),
         };
-        let mask = match &inputs.mask {
+        let mask = match &inputs.seen.mask {
             None => None,
             Some(mask) => {
                 let mask = mask.clone().try_into_primitive::<Flex>().ok()?;
@@ -161,6 +162,7 @@ impl Views {
             k: side_by_side(&inputs.k),
             v: side_by_side(&inputs.v),
             mask,
+            prefixes: inputs.seen.prefixes.as_deref(),
             scale: inputs.options.scale as f32,
             softcap: inputs.options.softcap.map(|c| c as f32),
         })
@@ -180,6 +182,7 @@ impl Views {
             v: Heads::of(&self.v, [0, 1, 2]),
             mask,
             seen,
+            prefixes: self.prefixes,
             scale: self.scale,
             softcap: self.softcap,
             b,
@@ -240,6 +243,7 @@ struct Problem<'a> {
     mask: Option<(&'a [f32], usize)>,
     /// Which keys each query sees at most; `[rows, Tq]`.
     seen: Option<Vec<Range<usize>>>,
+    prefixes: Option<&'a [Prefix]>,
     scale: f32,
     softcap: Option<f32>,
     b: usize,

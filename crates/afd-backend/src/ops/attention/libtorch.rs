@@ -98,7 +98,7 @@ impl Fused {
                 each.reshape([b, h, tk, d])
             }
         };
-        let mask = match &inputs.mask {
+        let mask = match &inputs.seen.mask {
             None => None,
             Some(mask) => {
                 let mask = mask.clone().try_into_primitive::<LibTorch>().ok()?;
@@ -164,6 +164,7 @@ impl Fused {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Seen;
     use super::*;
     use crate::{
         device::open,
@@ -194,7 +195,10 @@ mod tests {
                 q: TchTensor::new(random([b, t, h, d])),
                 k: TchTensor::new(random([b, kv, t, d])),
                 v: TchTensor::new(random([b, kv, t, d])),
-                mask,
+                seen: Seen {
+                    mask,
+                    prefixes: None,
+                },
                 options: ScoreOptions::of_width(d as usize),
             };
             let gradient = random([b, t, h, d]);

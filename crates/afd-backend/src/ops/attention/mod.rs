@@ -10,6 +10,9 @@ mod flex;
 #[cfg(feature = "libtorch")]
 mod libtorch;
 mod masks;
+mod prefix;
+
+use std::sync::Arc;
 
 #[cfg(feature = "cube")]
 use burn::backend::Cube;
@@ -28,6 +31,7 @@ use burn::{
 use super::tape::{Kept, alike, constant, record};
 
 pub use masks::{Mask, cached_mask, causal_mask, packed_mask};
+pub use prefix::Prefix;
 
 /// How the product of a query and a key becomes a score.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,7 +57,7 @@ impl ScoreOptions {
 /// `q` is `[B, Tq, H, d]`; `k` and `v` are `[B, K, Tk, d]` with `H` a multiple of `K`
 /// (query head `h` reads key/value head `h / (H/K)`); the result is `[B, Tq, H·d]`.
 /// Without a mask every query sees every key: what decoding one token wants. No gradient flows to
-/// the mask.
+/// the mask. `prefixes`, one for each sequence, change nothing: they tell where memory is read twice.
 ///
 /// All three have one type, and so has the result; the softmax is f32.
 ///
@@ -64,6 +68,7 @@ pub fn attention(
     k: Tensor<4>,
     v: Tensor<4>,
     mask: Option<Mask>,
+    prefixes: Option<Arc<[Prefix]>>,
     options: ScoreOptions,
 ) -> Tensor<3> {
     let [b, tq, h, d] = q.dims();
@@ -75,6 +80,10 @@ pub fn attention(
         let fits = (rows == b || rows == 1) && [heads, queries, keys] == [1, tq, tk];
         assert!(fits, "a mask of {:?} for {:?}", mask.dims(), [b, 1, tq, tk]);
     }
+    if let Some(prefixes) = &prefixes {
+        let fits = prefixes.iter().all(|prefix| prefix.row < b);
+        assert!(fits && prefixes.len() == b, "prefixes for {b} sequences");
+    }
     // What is tracked passes on to its neighbour, and back to the first.
     let (q, k) = alike(q, k);
     let (k, v) = alike(k, v);
@@ -83,14 +92,20 @@ pub fn attention(
         q.into_dispatch(),
         k.into_dispatch(),
         v.into_dispatch(),
-        Additive(mask.map(constant)),
+        Seen {
+            mask: mask.map(constant),
+            prefixes,
+        },
         options,
     ))
 }
 
-/// A mask on its way through a dispatch, which takes no optional tensors.
+/// What queries see, on its way through a dispatch, which takes no optional tensors.
 #[derive(Debug, Clone)]
-struct Additive(Option<Mask>);
+struct Seen {
+    mask: Option<Mask>,
+    prefixes: Option<Arc<[Prefix]>>,
+}
 
 /// The operation as its backward pass sees it; shapes as in [`attention`].
 #[derive(Debug, Clone)]
@@ -98,7 +113,7 @@ struct Inputs<B: Backend> {
     q: FloatTensor<B>,
     k: FloatTensor<B>,
     v: FloatTensor<B>,
-    mask: Option<Mask>,
+    seen: Seen,
     options: ScoreOptions,
 }
 
@@ -150,7 +165,7 @@ trait Attention: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        mask: Additive,
+        seen: Seen,
         options: ScoreOptions,
     ) -> FloatTensor<Self>;
 }
@@ -162,14 +177,14 @@ macro_rules! without_gradients {
                 q: FloatTensor<Self>,
                 k: FloatTensor<Self>,
                 v: FloatTensor<Self>,
-                Additive(mask): Additive,
+                seen: Seen,
                 options: ScoreOptions,
             ) -> FloatTensor<Self> {
                 <Self as Kernel>::forward(&Inputs {
                     q,
                     k,
                     v,
-                    mask,
+                    seen,
                     options,
                 })
                 .out
@@ -193,7 +208,7 @@ where
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        Additive(mask): Additive,
+        seen: Seen,
         options: ScoreOptions,
     ) -> FloatTensor<Self> {
         let ((q, of_q), (k, of_k), (v, of_v)) = (q.into_parts(), k.into_parts(), v.into_parts());
@@ -201,7 +216,7 @@ where
             q,
             k,
             v,
-            mask,
+            seen,
             options,
         };
         let attended = B::forward(&inputs);

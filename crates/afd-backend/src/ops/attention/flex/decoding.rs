@@ -1,9 +1,12 @@
 //! A single query for each sequence, as in decoding: products of a row, for which a matrix kernel's preparations would
 //! take longer than they save.
+
+use std::ops::Range;
+
 use burn::backend::Flex;
 use pulp::{Arch, Simd, WithSimd};
 
-use super::{Attended, Problem, over_blocks};
+use super::{super::Prefix, Attended, Heads, Problem, over_blocks};
 use crate::ops::flex::matrix::Matrix;
 
 /// Keys whose values are added at once, so that a sum is read and written once for all of them.
@@ -15,24 +18,66 @@ pub(super) fn forward(problem: &Problem<'_>) -> Attended<Flex> {
     over_blocks(problem, |row, head, query, weights, out, sums| {
         let keys = problem.keys(row, &query);
         let kv_head = problem.kv_head(head);
-        let [k, v] = [&problem.k, &problem.v]
-            .map(|heads| heads.head(row, kv_head).narrow(keys.start, keys.len()));
+        let pieces = pieces(problem, row, &keys);
         weights.resize(keys.len(), 0.0);
-        Arch::new().dispatch(Scores {
-            q: &problem.q.head(row, head).from(0, 0)[..d],
-            keys: k,
-            scale: problem.scale,
-            scores: weights,
-        });
+        for piece in pieces.clone() {
+            Arch::new().dispatch(Scores {
+                q: &problem.q.head(row, head).from(0, 0)[..d],
+                keys: piece.of(&problem.k, kv_head),
+                scale: problem.scale,
+                scores: &mut weights[piece.behind(&keys)],
+            });
+        }
         let (total, sum) = problem.soften(row, 0, &keys, weights);
         sums[0] = sum;
-        Arch::new().dispatch(Mean {
-            weights,
-            values: v,
-            total,
-            out: &mut out[..d],
-        });
+        let out = &mut out[..d];
+        out.fill(0.0);
+        for piece in pieces {
+            Arch::new().dispatch(Sum {
+                weights: &weights[piece.behind(&keys)],
+                values: piece.of(&problem.v, kv_head),
+                out,
+            });
+        }
+        let share = total.recip();
+        out.iter_mut().for_each(|out| *out *= share);
     })
+}
+
+/// Keys that are read in sequence `row`.
+struct Piece {
+    row: usize,
+    keys: Range<usize>,
+}
+
+impl Piece {
+    /// Theirs of a key/value head's keys or values.
+    fn of<'a>(&self, heads: &Heads<'a>, head: usize) -> Matrix<'a> {
+        heads
+            .head(self.row, head)
+            .narrow(self.keys.start, self.keys.len())
+    }
+
+    /// Where they stand among `keys`.
+    fn behind(&self, keys: &Range<usize>) -> Range<usize> {
+        self.keys.start - keys.start..self.keys.end - keys.start
+    }
+}
+
+/// Where the keys that a sequence sees are read: those of its prefix in another. Groups of [`KEYS`] stay whole, so
+/// that the sums are the same.
+fn pieces(
+    problem: &Problem<'_>,
+    row: usize,
+    keys: &Range<usize>,
+) -> impl Iterator<Item = Piece> + Clone {
+    let own = Prefix { row, end: 0 };
+    let prefix = problem.prefixes.map_or(own, |prefixes| prefixes[row]);
+    let shared = prefix.end.clamp(keys.start, keys.end) - keys.start;
+    let end = keys.start + shared / KEYS * KEYS;
+    let pieces = [(prefix.row, keys.start..end), (row, end..keys.end)];
+    let pieces = pieces.into_iter().filter(|(_, keys)| !keys.is_empty());
+    pieces.map(|(row, keys)| Piece { row, keys })
 }
 
 /// `scores[j] ← scale · q·kⱼ`.
@@ -62,21 +107,19 @@ impl WithSimd for Scores<'_> {
     }
 }
 
-/// `out ← Σ wⱼ·vⱼ / total`.
-struct Mean<'a> {
+/// `out ← out + Σ wⱼ·vⱼ`.
+struct Sum<'a> {
     weights: &'a [f32],
     values: Matrix<'a>,
-    total: f32,
     out: &'a mut [f32],
 }
 
-impl WithSimd for Mean<'_> {
+impl WithSimd for Sum<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let d = self.out.len();
-        self.out.fill(0.0);
         let (groups, rest) = self.weights.as_chunks::<KEYS>();
         for (group, weights) in groups.iter().enumerate() {
             let values: [&[f32]; KEYS] =
@@ -104,7 +147,42 @@ impl WithSimd for Mean<'_> {
                 *out += weight * value;
             }
         }
-        let share = self.total.recip();
-        self.out.iter_mut().for_each(|out| *out *= share);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Inputs, Kernel, Seen};
+    use super::*;
+    use crate::ops::{
+        ScoreOptions,
+        flex::{tensor, values},
+    };
+
+    /// The second sequence has no numbers where it shares those of the first.
+    #[test]
+    fn a_prefix_is_read_where_it_is_shared() {
+        let (keys, width, end) = (13, 20, 8);
+        let numbers = |count: usize| (0..count).map(|i| (i as f32).sin()).collect::<Vec<f32>>();
+        let twice = |numbers: Vec<f32>, from: usize| {
+            let mut second = numbers.clone();
+            second[..from].fill(f32::NAN);
+            [numbers, second].concat()
+        };
+        let of_keys = || twice(numbers(keys * width), end * width);
+        let prefixes = [0, 0].map(|row| Prefix { row, end });
+        let attended = Flex::forward(&Inputs {
+            q: tensor(twice(numbers(width), 0), [2, 1, 1, width]),
+            k: tensor(of_keys(), [2, 1, keys, width]),
+            v: tensor(of_keys(), [2, 1, keys, width]),
+            seen: Seen {
+                mask: None,
+                prefixes: Some(prefixes.into()),
+            },
+            options: ScoreOptions::of_width(width),
+        });
+        let (first, second) = values(&attended.out).split_at(width);
+        assert!(first.iter().all(|number| number.is_finite()));
+        assert_eq!(first, second);
     }
 }
