@@ -13,7 +13,8 @@ use std::{
 use mimalloc::MiMalloc;
 
 /// mimalloc: sampling with the quickstart's model takes 0.95 × the time it takes with the system's
-/// allocator.
+/// allocator. On Linux it stands in the C library's place too, which libtorch's memory comes from: fine-tuning there in
+/// bf16 is 1.3 × as fast at small sizes.
 pub(crate) struct Allocator;
 
 /// What to say, written beforehand: without memory nothing can be composed.

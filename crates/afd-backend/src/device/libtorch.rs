@@ -15,28 +15,7 @@ use super::{Description, DeviceError, DeviceName, fault, host};
 
 /// The CPU.
 pub(super) fn open() -> Device {
-    keep_memory();
     Device::libtorch()
-}
-
-/// Tells the C library, which libtorch has its memory from, to keep what a tensor leaves for the next one. It gives
-/// large pieces back to the system at once otherwise, and each step of training would pay for all its pages again: of
-/// a model of width 256 fine-tuning took 1.15 × as long. Pieces of more than 32 MiB are given back still.
-#[allow(
-    unsafe_code,
-    reason = "the C library's settings are set by a C function"
-)]
-fn keep_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        static ONCE: std::sync::Once = std::sync::Once::new();
-        // SAFETY: the settings are whole numbers, which whoever allocates meanwhile reads as they were or as they are
-        // then. A C library that does not want them leaves them.
-        ONCE.call_once(|| unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
-        });
-    }
 }
 
 /// Whether this is the CPU.
