@@ -19,11 +19,11 @@ pub struct KvCache {
     starts: Vec<usize>,
     /// What each row was put in with, if it was.
     prompts: Vec<Option<Prompt>>,
-    /// Rows that were put in so far, whoever they were copies of counted once.
-    put: usize,
+    /// The number that the next prompt put in here gets.
+    next_prompt: usize,
 }
 
-/// What rows are copies of, up to the column before `end`: of the same where the number is.
+/// What a row is a copy of: rows with one `number` hold the same before column `end`, from where they begin.
 #[derive(Debug, Clone, Copy)]
 struct Prompt {
     number: usize,
@@ -50,7 +50,7 @@ impl KvCache {
             layers: (0..decoder.config().num_hidden_layers).map(layer).collect(),
             len: 0,
             prompts: vec![None; starts.len()],
-            put: 0,
+            next_prompt: 0,
             starts,
         }
     }
@@ -115,11 +115,11 @@ impl KvCache {
         for (&row, &of) in rows.iter().zip(of) {
             self.starts[row] = first + other.starts[of];
             self.prompts[row] = Some(Prompt {
-                number: self.put + of,
+                number: self.next_prompt + of,
                 end: self.len,
             });
         }
-        self.put += other.starts.len();
+        self.next_prompt += other.starts.len();
     }
 
     /// Nobody reads this row from now on: it begins nowhere and sees its last token alone.

@@ -233,38 +233,46 @@ fn a_single_query_of_rows_that_begin_at_different_keys() {
     }
 }
 
-/// What is told of prefixes changes no bit: sequences 0 and 2 begin alike, and more keys than a window lets them see.
+/// What is told of prefixes changes no bit. Sequences 0 and 2 begin alike, but for what neither sees; one window begins
+/// within the prefix, one behind it. Keys and values lie as in decoding, and as a projection leaves them.
 #[test]
 fn prefixes_that_sequences_share() {
     let device = test_device();
-    let (batch, keys, heads, kv_heads, width) = (3, 19, 4, 2, 20);
+    let (batch, keys, heads, kv_heads, width, end) = (3, 19, 4, 2, 20, 11);
+    let prefixes = [(0, end), (1, 0), (0, end)].map(|(row, end)| Prefix { row, end });
     let mut rng = generator(9);
     let q = draw(&mut rng, batch * heads * width, 2.0);
     let q = tensor(&q, &device).reshape([batch, 1, heads, width]);
-    let [k, v] = [(); 2].map(|()| {
-        let x = draw(&mut rng, batch * kv_heads * keys * width, 2.0);
-        let x = tensor(&x, &device).reshape([batch, kv_heads, keys, width]);
-        let prefix = x.clone().slice([0..1, 0..kv_heads, 0..11, 0..width]);
-        x.slice_assign([2..3, 0..kv_heads, 0..11, 0..width], prefix)
-    });
-    let prefixes = [(0, 11), (1, 0), (0, 11)].map(|(row, end)| Prefix { row, end });
-    let masks = [
-        None,
-        Some(cached_mask(&[3, 9, 3], 18, 1, None, &device)),
-        Some(cached_mask(&[0, 2, 0], 18, 1, Some(10), &device)),
-        Some(cached_mask(&[0, 2, 0], 18, 1, Some(6), &device)),
-    ];
-    for (mask, softcap) in masks.into_iter().zip([None, Some(1.5), None, None]) {
+    for (start, window, softcap) in [
+        (0, None, Some(1.5)),
+        (3, None, None),
+        (0, Some(10), None),
+        (0, Some(6), None),
+    ] {
+        let capacity = keys + 4;
+        let [k, v] = [(); 2].map(|()| {
+            let x = draw(&mut rng, batch * kv_heads * capacity * width, 2.0);
+            let x = tensor(&x, &device).reshape([batch, kv_heads, capacity, width]);
+            let prefix = x.clone().slice([0..1, 0..kv_heads, start..end, 0..width]);
+            let x = x.slice_assign([2..3, 0..kv_heads, start..end, 0..width], prefix);
+            x.narrow(2, 0, keys)
+        });
+        let by_token = v.clone().swap_dims(1, 2).into_data();
+        let by_token = Tensor::<4>::from_data(by_token, &device);
+        let mask = (start > 0 || window.is_some())
+            .then(|| cached_mask(&[start, 2, start], keys - 1, 1, window, &device));
         let options = ScoreOptions {
             softcap,
             ..ScoreOptions::of_width(width)
         };
-        let of = |prefixes| {
-            let (q, k, v) = (q.clone(), k.clone(), v.clone());
-            let out = attention(q, k, v, mask.clone(), prefixes, options);
-            out.into_data().try_into_vec::<f32>().unwrap()
-        };
-        assert_eq!(of(Some(prefixes.into())), of(None));
+        for v in [v, by_token.swap_dims(1, 2)] {
+            let of = |prefixes| {
+                let (q, k, v) = (q.clone(), k.clone(), v.clone());
+                let out = attention(q, k, v, mask.clone(), prefixes, options);
+                out.into_data().try_into_vec::<f32>().unwrap()
+            };
+            assert_eq!(of(Some(prefixes.into())), of(None));
+        }
     }
 }
 

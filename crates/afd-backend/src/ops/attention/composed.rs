@@ -36,7 +36,7 @@ impl Tensors {
         let q = stacked(q, kv).mul_scalar(inputs.options.scale);
         let scores = q.clone().matmul(k.clone().swap_dims(2, 3));
         let scores = cap(scores.cast(FloatDType::F32), inputs.options.softcap);
-        let masked = match &inputs.seen.mask {
+        let masked = match &inputs.context.mask {
             Some(mask) => (scores.clone().reshape([b, h, tq, tk]) + mask.clone()).reshape([
                 b,
                 kv,

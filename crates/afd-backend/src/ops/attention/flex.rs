@@ -150,7 +150,7 @@ impl<'a> Views<'a> {
             [.., 1] if x.layout().has_positive_strides() => x.clone(),
             _ => x.to_contiguous(),
         };
-        let mask = match &inputs.seen.mask {
+        let mask = match &inputs.context.mask {
             None => None,
             Some(mask) => {
                 let mask = mask.clone().try_into_primitive::<Flex>().ok()?;
@@ -162,7 +162,7 @@ impl<'a> Views<'a> {
             k: side_by_side(&inputs.k),
             v: side_by_side(&inputs.v),
             mask,
-            prefixes: inputs.seen.prefixes.as_deref(),
+            prefixes: inputs.context.prefixes.as_deref(),
             scale: inputs.options.scale as f32,
             softcap: inputs.options.softcap.map(|c| c as f32),
         })

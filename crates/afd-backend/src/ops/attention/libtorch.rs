@@ -98,7 +98,7 @@ impl Fused {
                 each.reshape([b, h, tk, d])
             }
         };
-        let mask = match &inputs.seen.mask {
+        let mask = match &inputs.context.mask {
             None => None,
             Some(mask) => {
                 let mask = mask.clone().try_into_primitive::<LibTorch>().ok()?;
@@ -164,7 +164,7 @@ impl Fused {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Seen;
+    use super::super::Context;
     use super::*;
     use crate::{
         device::open,
@@ -195,7 +195,7 @@ mod tests {
                 q: TchTensor::new(random([b, t, h, d])),
                 k: TchTensor::new(random([b, kv, t, d])),
                 v: TchTensor::new(random([b, kv, t, d])),
-                seen: Seen {
+                context: Context {
                     mask,
                     prefixes: None,
                 },

@@ -57,12 +57,13 @@ impl ScoreOptions {
 /// `q` is `[B, Tq, H, d]`; `k` and `v` are `[B, K, Tk, d]` with `H` a multiple of `K`
 /// (query head `h` reads key/value head `h / (H/K)`); the result is `[B, Tq, H·d]`.
 /// Without a mask every query sees every key: what decoding one token wants. No gradient flows to
-/// the mask. `prefixes`, one for each sequence, change nothing: they tell where memory is read twice.
+/// the mask. `prefixes`, one for each sequence, tell what stands in memory more than once; where they are true, they
+/// change nothing.
 ///
 /// All three have one type, and so has the result; the softmax is f32.
 ///
 /// # Panics
-/// When `H` is not a multiple of `K` or the shapes disagree.
+/// When `H` is not a multiple of `K`, the shapes disagree, or there is not one prefix for each sequence.
 pub fn attention(
     q: Tensor<4>,
     k: Tensor<4>,
@@ -92,7 +93,7 @@ pub fn attention(
         q.into_dispatch(),
         k.into_dispatch(),
         v.into_dispatch(),
-        Seen {
+        Context {
             mask: mask.map(constant),
             prefixes,
         },
@@ -100,9 +101,9 @@ pub fn attention(
     ))
 }
 
-/// What queries see, on its way through a dispatch, which takes no optional tensors.
+/// What is known of keys, on its way through a dispatch, which takes no optional tensors.
 #[derive(Debug, Clone)]
-struct Seen {
+struct Context {
     mask: Option<Mask>,
     prefixes: Option<Arc<[Prefix]>>,
 }
@@ -113,7 +114,7 @@ struct Inputs<B: Backend> {
     q: FloatTensor<B>,
     k: FloatTensor<B>,
     v: FloatTensor<B>,
-    seen: Seen,
+    context: Context,
     options: ScoreOptions,
 }
 
@@ -165,7 +166,7 @@ trait Attention: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        seen: Seen,
+        context: Context,
         options: ScoreOptions,
     ) -> FloatTensor<Self>;
 }
@@ -177,14 +178,14 @@ macro_rules! without_gradients {
                 q: FloatTensor<Self>,
                 k: FloatTensor<Self>,
                 v: FloatTensor<Self>,
-                seen: Seen,
+                context: Context,
                 options: ScoreOptions,
             ) -> FloatTensor<Self> {
                 <Self as Kernel>::forward(&Inputs {
                     q,
                     k,
                     v,
-                    seen,
+                    context,
                     options,
                 })
                 .out
@@ -208,7 +209,7 @@ where
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        seen: Seen,
+        context: Context,
         options: ScoreOptions,
     ) -> FloatTensor<Self> {
         let ((q, of_q), (k, of_k), (v, of_v)) = (q.into_parts(), k.into_parts(), v.into_parts());
@@ -216,7 +217,7 @@ where
             q,
             k,
             v,
-            seen,
+            context,
             options,
         };
         let attended = B::forward(&inputs);

@@ -7,7 +7,7 @@
 /// computes is the same to the last bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prefix {
-    /// The other sequence; the sequence's own number where it shares nothing.
+    /// The first of those that share; the sequence's own number for that one, and where nothing is shared.
     pub row: usize,
     /// The first key that they need not share.
     pub end: usize,

@@ -25,7 +25,7 @@ pub(super) fn forward(problem: &Problem<'_>) -> Attended<Flex> {
                 q: &problem.q.head(row, head).from(0, 0)[..d],
                 keys: piece.of(&problem.k, kv_head),
                 scale: problem.scale,
-                scores: &mut weights[piece.behind(&keys)],
+                scores: &mut weights[piece.among(&keys)],
             });
         }
         let (total, sum) = problem.soften(row, 0, &keys, weights);
@@ -34,7 +34,7 @@ pub(super) fn forward(problem: &Problem<'_>) -> Attended<Flex> {
         out.fill(0.0);
         for piece in pieces {
             Arch::new().dispatch(Sum {
-                weights: &weights[piece.behind(&keys)],
+                weights: &weights[piece.among(&keys)],
                 values: piece.of(&problem.v, kv_head),
                 out,
             });
@@ -51,7 +51,7 @@ struct Piece {
 }
 
 impl Piece {
-    /// Theirs of a key/value head's keys or values.
+    /// These keys' rows of a head.
     fn of<'a>(&self, heads: &Heads<'a>, head: usize) -> Matrix<'a> {
         heads
             .head(self.row, head)
@@ -59,7 +59,7 @@ impl Piece {
     }
 
     /// Where they stand among `keys`.
-    fn behind(&self, keys: &Range<usize>) -> Range<usize> {
+    fn among(&self, keys: &Range<usize>) -> Range<usize> {
         self.keys.start - keys.start..self.keys.end - keys.start
     }
 }
@@ -152,7 +152,7 @@ impl WithSimd for Sum<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Inputs, Kernel, Seen};
+    use super::super::super::{Context, Inputs, Kernel};
     use super::*;
     use crate::ops::{
         ScoreOptions,
@@ -175,7 +175,7 @@ mod tests {
             q: tensor(twice(numbers(width), 0), [2, 1, 1, width]),
             k: tensor(of_keys(), [2, 1, keys, width]),
             v: tensor(of_keys(), [2, 1, keys, width]),
-            seen: Seen {
+            context: Context {
                 mask: None,
                 prefixes: Some(prefixes.into()),
             },
