@@ -6,7 +6,7 @@ use std::ops::Range;
 use burn::backend::Flex;
 use pulp::{Arch, Simd, WithSimd};
 
-use super::{super::Prefix, Attended, Heads, Problem, over_blocks};
+use super::{Attended, Heads, Prefix, Problem, over_blocks};
 use crate::ops::flex::matrix::Matrix;
 
 /// Keys whose values are added at once, so that a sum is read and written once for all of them.
@@ -152,10 +152,10 @@ impl WithSimd for Sum<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Context, Inputs, Kernel};
     use super::*;
     use crate::ops::{
         ScoreOptions,
+        attention::{Context, Inputs, Kernel},
         flex::{tensor, values},
     };
 
