@@ -5,15 +5,13 @@
 
 #[cfg(any(feature = "flex", feature = "libtorch"))]
 mod number;
-#[cfg(any(feature = "flex", feature = "libtorch"))]
 mod threads;
 
 use pulp::Arch;
 
 #[cfg(any(feature = "flex", feature = "libtorch"))]
 pub(crate) use number::Number;
-#[cfg(any(feature = "flex", feature = "libtorch"))]
-pub(crate) use threads::Threads;
+pub use threads::Threads;
 
 /// Accumulators of a sum: two registers of the widest kind.
 const LANES: usize = 32;

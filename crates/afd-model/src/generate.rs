@@ -8,9 +8,9 @@
 
 use std::{cmp::Reverse, collections::VecDeque};
 
+use afd_backend::host::Threads;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 
 use crate::{
     CausalLm, Error, Guide, SamplingParams,
@@ -183,6 +183,7 @@ fn decode(
         return Ok(requests.iter().map(|_| Vec::new()).collect());
     }
     let mut writing = Writing {
+        threads: Threads::of(&model.model.device()),
         guide,
         requests,
         prompts: requests.iter().map(|r| r.prompt_ids.as_slice()).collect(),
@@ -208,6 +209,8 @@ fn decode(
 
 /// The answers of a batch, and who reads them. Row `k` of every tensor belongs to `rows[k]`.
 struct Writing<'a> {
+    /// They draw the tokens.
+    threads: Threads,
     guide: Option<Guide<'a>>,
     requests: &'a [&'a GenerationRequest],
     prompts: Vec<&'a [u32]>,
@@ -314,6 +317,7 @@ impl Writing<'_> {
     fn draw(&mut self) -> Result<(), Error> {
         let logits: Vec<Vec<f32>> = self.readers.iter().map(Reader::logits).collect();
         let Self {
+            threads,
             rows,
             requests,
             params,
@@ -321,14 +325,15 @@ impl Writing<'_> {
             ..
         } = self;
         let vocab = logits[0].len() / rows.len();
-        rows.par_iter_mut()
-            .enumerate()
-            .filter(|(_, row)| !row.done)
-            .try_for_each(|(k, row)| {
-                let of = |reader: usize| &logits[reader][k * vocab..(k + 1) * vocab];
-                let guided = guide.map(|guide| guide.logits(of(0), of(1)));
-                next(row, requests, of(0), guided.as_deref(), params)
-            })
+        let mut drawn: Vec<Result<(), Error>> = rows.iter().map(|_| Ok(())).collect();
+        let places = rows.iter_mut().zip(&mut drawn).enumerate();
+        let going_on = places.filter(|(_, (row, _))| !row.done);
+        threads.for_each(going_on, |_, (k, (row, drawn))| {
+            let of = |reader: usize| &logits[reader][k * vocab..(k + 1) * vocab];
+            let guided = guide.map(|guide| guide.logits(of(0), of(1)));
+            *drawn = next(row, requests, of(0), guided.as_deref(), params);
+        });
+        drawn.into_iter().collect()
     }
 
     /// Whether the row ends with the token just drawn.

@@ -37,6 +37,7 @@ mod extrapolate;
 mod families;
 #[cfg(test)]
 mod families_tests;
+mod gaussian;
 mod generate;
 mod guide;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use afd_backend::Placement;
+use afd_backend::{Placement, host::Threads};
 use burn::{
     Tensor,
     module::{Module, Param},
@@ -55,6 +55,7 @@ impl Mlp {
                 false => (2.0 / width as f64).sqrt(),
             };
             let weight = draw(
+                Threads::of(&placement.device),
                 seed,
                 &name(index, "weight"),
                 width * output,

@@ -1,17 +1,16 @@
 //! The parameters of a model, by name: drawn from a seed, or read from a checkpoint.
 
-use afd_backend::Placement;
+use afd_backend::{Placement, host::Threads};
 use burn::{
     Tensor,
     module::{Param, ParamId},
     tensor::{DType, FloatDType, TensorData},
 };
 use half::{bf16, f16};
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 
-use crate::{DecoderConfig, Error, checkpoint::Checkpoint, families, number::Number};
+use crate::{DecoderConfig, Error, checkpoint::Checkpoint, families, gaussian, number::Number};
 
 /// How a parameter looks when nobody has trained it yet.
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +95,8 @@ impl Weights<'_> {
     /// made on the way to the device.
     fn values<E: Number>(&self, name: &str, shape: &[usize], init: Init) -> Result<Vec<E>, Error> {
         let drawn = |seed: u64| {
-            let values = draw(seed, name, shape.iter().product(), init);
+            let threads = Threads::of(&self.placement.device);
+            let values = draw(threads, seed, name, shape.iter().product(), init);
             values.into_iter().map(E::of).collect()
         };
         match &self.source {
@@ -152,7 +152,8 @@ pub(crate) fn name_hash(name: &str) -> u64 {
 /// Weights that are drawn in one go: an even number.
 const DRAWN: usize = 1 << 14;
 
-pub(crate) fn draw(seed: u64, name: &str, count: usize, init: Init) -> Vec<f32> {
+/// `count` numbers, the same whoever draws them.
+pub(crate) fn draw(threads: Threads, seed: u64, name: &str, count: usize, init: Init) -> Vec<f32> {
     let std = match init {
         Init::Normal(std) => std,
         Init::Ones => return vec![1.0; count],
@@ -160,29 +161,24 @@ pub(crate) fn draw(seed: u64, name: &str, count: usize, init: Init) -> Vec<f32> 
     };
     let rng = ChaCha8Rng::seed_from_u64(seed ^ name_hash(name));
     let mut values = vec![0.0; count];
-    let parts = values.par_chunks_mut(DRAWN).enumerate();
-    parts.for_each(|(index, part)| {
+    threads.for_each(values.chunks_mut(DRAWN), |index, part| {
         let mut rng = rng.clone();
         // A pair takes two numbers of 64 bits, and so a value as many words of 32.
         rng.set_word_pos(2 * (index * DRAWN) as u128);
-        // Box–Muller, a pair at a time.
-        for pair in part.chunks_mut(2) {
-            let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt() * std;
-            let (sin, cos) = (std::f64::consts::TAU * rng.random::<f64>()).sin_cos();
-            let drawn = [(radius * cos) as f32, (radius * sin) as f32];
-            pair.copy_from_slice(&drawn[..pair.len()]);
-        }
+        gaussian::fill(&mut rng, std, part);
     });
     values
 }
 
 #[cfg(test)]
 mod tests {
+    use rand::Rng;
+
     use super::*;
 
     #[test]
     fn weights_are_drawn_one_after_the_other_however_many_do_it() {
-        let drawn = draw(3, "a", 3 * DRAWN + 5, Init::Normal(1.0));
+        let drawn = draw(Threads::Rayon, 3, "a", 3 * DRAWN + 5, Init::Normal(1.0));
         let mut rng = ChaCha8Rng::seed_from_u64(3 ^ name_hash("a"));
         for pair in drawn.chunks(2) {
             let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
@@ -194,10 +190,11 @@ mod tests {
 
     #[test]
     fn drawn_weights_depend_on_seed_and_name_and_have_the_asked_spread() {
-        let a = draw(1, "a", 20_001, Init::Normal(0.5));
-        assert_eq!(a, draw(1, "a", 20_001, Init::Normal(0.5)));
-        assert_ne!(a, draw(2, "a", 20_001, Init::Normal(0.5)));
-        assert_ne!(a, draw(1, "b", 20_001, Init::Normal(0.5)));
+        let of = |seed, name| draw(Threads::Rayon, seed, name, 20_001, Init::Normal(0.5));
+        let a = of(1, "a");
+        assert_eq!(a, of(1, "a"));
+        assert_ne!(a, of(2, "a"));
+        assert_ne!(a, of(1, "b"));
         let n = a.len() as f64;
         let mean = a.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
         let var = a.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n;

@@ -1,12 +1,12 @@
 //! Who runs the pieces of a loop.
 
+use burn::tensor::Device;
 use rayon::prelude::*;
 
 /// A pool of threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Threads {
+pub enum Threads {
     /// Rayon's, as Flex has them.
-    #[cfg_attr(not(feature = "flex"), allow(dead_code, reason = "Flex is not there"))]
     Rayon,
     /// Those of the OpenMP library that libtorch came with; rayon's where none is found. They go on turning for about
     /// a millisecond when libtorch has nothing more to do, on processors that rayon's would have to share with them.
@@ -15,15 +15,24 @@ pub(crate) enum Threads {
 }
 
 impl Threads {
+    /// Those that a device's own operations run on, for loops on the host between them; rayon's where it needs none.
+    #[cfg_attr(
+        not(feature = "libtorch"),
+        allow(unused_variables, reason = "all are rayon's")
+    )]
+    pub fn of(device: &Device) -> Self {
+        #[cfg(feature = "libtorch")]
+        if crate::device::is_libtorch(device) {
+            return Self::OpenMp;
+        }
+        Self::Rayon
+    }
+
     /// Calls `work(i, item i)` for all items, in any order and several at once.
     ///
     /// # Panics
     /// When `work` does.
-    pub(crate) fn for_each<T: Send>(
-        self,
-        items: impl Iterator<Item = T>,
-        work: impl Fn(usize, T) + Sync,
-    ) {
+    pub fn for_each<T: Send>(self, items: impl Iterator<Item = T>, work: impl Fn(usize, T) + Sync) {
         let items: Vec<T> = items.collect();
         // Nobody is to be woken for one.
         if items.len() < 2 {
