@@ -1,5 +1,6 @@
 //! The `afd` binary: building it and handing over to it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -126,6 +127,14 @@ impl Afd {
         let mut command = Command::new(&self.path);
         self.environment.apply(&mut command)?;
         Ok(command)
+    }
+
+    /// The same in a file of its own, which the next build leaves alone.
+    pub(crate) fn set_aside(self, name: &str) -> Result<Afd, Error> {
+        let file = format!("afd-{name}{}", std::env::consts::EXE_SUFFIX);
+        let path = self.path.with_file_name(file);
+        fs::copy(&self.path, &path).map_err(Error::io(&path))?;
+        Ok(Afd { path, ..self })
     }
 
     /// `afd pipeline` for a check: a configuration of the repository, on a device, into a folder.

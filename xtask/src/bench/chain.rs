@@ -56,7 +56,8 @@ pub(super) fn run(
             let out = folder.join(format!("{round}-{}", chain.contender.device));
             let command = match chain.contender.side {
                 Side::Ours => {
-                    let mut command = workers.afd.pipeline(CONFIG, chain.contender.device, &out)?;
+                    let device = chain.contender.device;
+                    let mut command = workers.afd(device).pipeline(CONFIG, device, &out)?;
                     command.args(["--set", "pairs.sources=[\"init-sft\"]"]);
                     command.args(["--until", "policy/best-of-n"]);
                     command

@@ -17,9 +17,8 @@ mod worker;
 use std::path::{Path, PathBuf};
 use std::{fs, thread};
 
-use crate::backend::{Backend, Backends};
 use crate::error::Error;
-use crate::{product, setup, shell};
+use crate::{setup, shell};
 
 use plan::{Contender, Measurement, SIZES, Work};
 use record::Record;
@@ -121,13 +120,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     if libtorch.is_none() {
         println!("without libtorch, which `cargo xtask setup libtorch` would add");
     }
-    let backend = libtorch.as_ref().map(|_| Backend::Libtorch);
-    let backends: Backends = backend.into_iter().collect();
+    let contenders = plan::contenders(libtorch.is_some());
     let threads = thread::available_parallelism().map_or(1, usize::from);
-    let workers = Workers::new(product::build(&backends)?, python, threads);
+    let workers = Workers::new(&contenders, python, threads)?;
     let rounds = common.rounds.unwrap_or(if args.quick { 2 } else { 3 });
     let mut versions = workers.versions()?;
-    let contenders = plan::contenders(libtorch.is_some());
     versions["libtorch"] = libtorch.and_then(|libtorch| libtorch.version).into();
     let mut record = Record::new(rounds, threads, versions)?;
     let results = common.results.clone().unwrap_or_else(|| record.path());

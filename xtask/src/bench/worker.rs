@@ -1,5 +1,6 @@
 //! One measurement: a process that does one kind of work and says how fast it was.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,9 +10,10 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Contender, Measurement, Side};
+use crate::backend::Backend;
 use crate::environment;
 use crate::error::Error;
-use crate::product::Afd;
+use crate::product::{self, Afd};
 use crate::shell;
 
 const SCRIPT: &str = "xtask/bench/rival.py";
@@ -36,18 +38,38 @@ pub(super) struct Reading {
 
 /// Both sides, ready to be started.
 pub(super) struct Workers {
-    pub(super) afd: Afd,
+    /// Ours by the device it was built for.
+    afd: BTreeMap<&'static str, Afd>,
     python: PathBuf,
     threads: usize,
 }
 
 impl Workers {
-    pub(super) fn new(afd: Afd, python: PathBuf, threads: usize) -> Workers {
-        Workers {
+    /// Builds ours for the devices of these contenders: for each as `cargo xtask pipeline` builds it, since a
+    /// backend that is linked and not used is loaded all the same.
+    pub(super) fn new(
+        contenders: &[Contender],
+        python: PathBuf,
+        threads: usize,
+    ) -> Result<Workers, Error> {
+        let mut afd = BTreeMap::new();
+        for contender in contenders.iter().filter(|c| c.side == Side::Ours) {
+            let device = contender.device;
+            if !afd.contains_key(device) {
+                let backends = Backend::of_device(device)?.into_iter().collect();
+                afd.insert(device, product::build(&backends)?.set_aside(device)?);
+            }
+        }
+        Ok(Workers {
             afd,
             python,
             threads,
-        }
+        })
+    }
+
+    /// Ours as it was built for one of the devices.
+    pub(super) fn afd(&self, device: &str) -> &Afd {
+        &self.afd[device]
     }
 
     /// What the other side is made of.
@@ -68,7 +90,7 @@ impl Workers {
     ) -> Result<Result<Reading, String>, Error> {
         let mut command = match contender.side {
             Side::Ours => {
-                let mut command = self.afd.command()?;
+                let mut command = self.afd(contender.device).command()?;
                 command.args(["bench", "--one", &contender.to_string()]);
                 command.args(["--work", measurement.work.name()]);
                 command
