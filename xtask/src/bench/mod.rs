@@ -159,7 +159,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
 fn finish(record: &Record, common: &Common) -> Result<(), Error> {
     println!("\n{}", table::table(&record.rows));
     if !record.runs.is_empty() {
-        println!("{}", table::idle(&record.runs));
+        print!("{}", table::idle(&record.runs));
+        println!("{}", table::start(&record.runs));
         println!("{}", growth::text(&record.growth, &record.vocabulary));
     }
     println!("{}", targets::text(&record.targets));

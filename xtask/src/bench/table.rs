@@ -42,6 +42,26 @@ pub(super) fn table(rows: &[Row]) -> String {
 
 /// How large processes are before they have a model, by contender.
 pub(super) fn idle(runs: &[Run]) -> String {
+    let memory = |_: &Run, reading: &Reading| Some(reading.idle_memory? as f64 / MIB);
+    let each = by_contender(runs, memory, |value| format!("{value:.0}"));
+    format!("of the memory, MiB before there is a model: {each}\n")
+}
+
+/// What of the start is not the first step, by contender: a step takes as long as those that are measured.
+pub(super) fn start(runs: &[Run]) -> String {
+    let before = |run: &Run, reading: &Reading| {
+        Some(reading.first_step? - run.measurement.tokens() as f64 / reading.rate)
+    };
+    let each = by_contender(runs, before, |value| format!("{value:.2}"));
+    format!("of the start, s without the step: {each}\n")
+}
+
+/// The median of a value over all that each contender measured.
+fn by_contender(
+    runs: &[Run],
+    value: impl Fn(&Run, &Reading) -> Option<f64>,
+    shown: impl Fn(f64) -> String,
+) -> String {
     let mut contenders: Vec<&Contender> = Vec::new();
     for run in runs {
         if !contenders.contains(&&run.contender) {
@@ -50,15 +70,12 @@ pub(super) fn idle(runs: &[Run]) -> String {
     }
     let each = contenders.into_iter().filter_map(|contender| {
         let own = runs.iter().filter(|run| run.contender == *contender);
-        let values = own.flat_map(|run| &run.rounds);
-        let spread = Spread::of(values.filter_map(|r| r.idle_memory).map(|b| b as f64 / MIB))?;
-        Some(format!("{contender} {:.0}", spread.median))
+        let values =
+            own.flat_map(|run| run.rounds.iter().filter_map(|reading| value(run, reading)));
+        let spread = Spread::of(values)?;
+        Some(format!("{contender} {}", shown(spread.median)))
     });
-    let each: Vec<String> = each.collect();
-    format!(
-        "of the memory, MiB before there is a model: {}\n",
-        each.join(", ")
-    )
+    each.collect::<Vec<String>>().join(", ")
 }
 
 fn spread(spread: Spread) -> String {
@@ -96,5 +113,13 @@ mod tests {
         assert!(text.contains("8.00 (8.00–8.00)"), "{text}");
         let idle = idle(&runs([1.0; 6], [1; 6]));
         assert!(idle.contains("flex f32 0, pytorch f32 0"), "{idle}");
+        // Steps of 1,024 tokens, at as many a second.
+        let mut runs = runs([1024.0; 6], [1; 6]);
+        let readings = runs.iter_mut().flat_map(|run| &mut run.rounds);
+        for seconds in readings.filter_map(|reading| reading.first_step.as_mut()) {
+            *seconds = 3.5;
+        }
+        let start = start(&runs);
+        assert!(start.contains("flex f32 2.50, pytorch f32 2.50"), "{start}");
     }
 }
