@@ -36,6 +36,7 @@ const LOWER: &str =
     "lower --batch-size where the command has it, or take a smaller model or a larger device";
 
 fn main() -> ExitCode {
+    memory::keep();
     // Graphics drivers complain about what they then do without.
     let usual = || EnvFilter::new("error,wgpu_hal=off");
     let filter = EnvFilter::try_from_env("AFD_LOG").unwrap_or_else(|_| usual());

@@ -6,16 +6,33 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout},
+    ffi::{c_int, c_long},
     io::{Write, stderr},
     sync::Mutex,
 };
 
+use libmimalloc_sys::mi_option_set_default;
 use mimalloc::MiMalloc;
 
 /// mimalloc: sampling with the quickstart's model takes 0.95 × the time it takes with the system's
 /// allocator. On Linux with glibc it stands in the C library's place too, which libtorch's memory comes from: there
 /// fine-tuning in bf16 is 1.3 × as fast at width 128. Of C++'s allocations that fail nothing is said here.
 pub(crate) struct Allocator;
+
+/// `mi_option_purge_delay` of mimalloc's header, a number that its Rust crate has no name for: milliseconds after which
+/// memory that nothing is in goes back to the system.
+const PURGE_DELAY: c_int = 15;
+
+/// A minute: a step of training that takes longer than mimalloc's second would have all its memory cleared by the
+/// system each time, on one processor, which is a tenth of such a step.
+const KEPT: c_long = 60_000;
+
+/// Keeps memory for [`KEPT`], unless `MIMALLOC_PURGE_DELAY` says otherwise.
+#[allow(unsafe_code, reason = "a setting of a library in C")]
+pub(crate) fn keep() {
+    // SAFETY: it writes a number into a table, and this option is one of the table's.
+    unsafe { mi_option_set_default(PURGE_DELAY, KEPT) }
+}
 
 /// What to say, written beforehand: without memory nothing can be composed.
 static LAST_WORD: Mutex<String> = Mutex::new(String::new());
@@ -64,5 +81,23 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         unsafe { MiMalloc.dealloc(memory, layout) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libmimalloc_sys::mi_option_get;
+
+    use super::*;
+
+    #[test]
+    #[allow(unsafe_code, reason = "a setting of a library in C")]
+    fn memory_is_kept_for_a_minute_in_place_of_a_second() {
+        // SAFETY: it reads a number of a table.
+        let delay = || unsafe { mi_option_get(PURGE_DELAY) };
+        // Another number would mean that options have been counted anew.
+        assert_eq!(delay(), 1000);
+        keep();
+        assert_eq!(delay(), KEPT);
     }
 }
