@@ -1,6 +1,7 @@
 //! The `afd` binary: building it and handing over to it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -129,10 +130,17 @@ impl Afd {
         Ok(command)
     }
 
-    /// The same in a file of its own, which the next build leaves alone.
+    /// The same in a file of its own, called after `name`, which the next build leaves alone.
     pub(crate) fn set_aside(self, name: &str) -> Result<Afd, Error> {
         let file = format!("afd-{name}{}", std::env::consts::EXE_SUFFIX);
         let path = self.path.with_file_name(file);
+        // A program that runs cannot be written to, only replaced.
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                return Err(Error::io(&path)(source));
+            }
+            _ => {}
+        }
         fs::copy(&self.path, &path).map_err(Error::io(&path))?;
         Ok(Afd { path, ..self })
     }

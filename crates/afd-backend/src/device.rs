@@ -151,6 +151,16 @@ pub(crate) fn is_libtorch(device: &Device) -> bool {
     )
 }
 
+/// Whether this is libtorch on the CPU, with automatic differentiation or without.
+#[cfg(feature = "libtorch")]
+pub(crate) fn is_libtorch_on_cpu(device: &Device) -> bool {
+    match device.clone().without_autodiff().as_dispatch() {
+        burn::backend::DispatchDevice::LibTorch(device) => libtorch::is_cpu(device),
+        #[allow(unreachable_patterns, reason = "libtorch may be the only backend")]
+        _ => false,
+    }
+}
+
 /// Whether `device` gives the same bits whenever it computes the same thing in one process.
 ///
 /// The CPU does, through Flex and through libtorch. GPUs add in whichever order threads come,

@@ -1,7 +1,7 @@
 //! Loops over numbers on the host, compiled for several generations of processors and chosen at run time.
 //!
 //! Each is plain Rust in a closure that [`wide`] runs (`wide(#[inline(always)] || max(x))`); sums and maxima go by lanes, because the
-//! compiler may not reorder additions of its own.
+//! compiler may not reorder additions of its own. [`Threads`] says whose threads run the pieces of a long one.
 
 #[cfg(any(feature = "flex", feature = "libtorch"))]
 mod number;

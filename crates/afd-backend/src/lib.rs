@@ -11,7 +11,7 @@
 //! - [`Placement`]: a device and the number types models use on it.
 //! - [`recompute()`]: a piece of a model whose activations are computed again in backward.
 //! - [`workers::for_each`]: independent work on as many threads as the device leaves idle.
-//! - [`host`]: loops over numbers on the host, for the processor at hand.
+//! - [`host`]: loops over numbers on the host, for the processor at hand, and on whose threads they run.
 //! - [`ops::attention`], [`ops::rms_norm`], [`ops::rotate`], [`ops::token_log_probs`].
 //!
 //! ```

@@ -1,7 +1,11 @@
 //! Writing answers: the cache against full forward passes, and draws against probabilities.
 
 use afd_backend::device::test_device;
-use burn::{Tensor, module::Module, tensor::Int};
+use burn::{
+    Tensor,
+    module::{Module, ModuleMapper, Param},
+    tensor::Int,
+};
 
 use crate::{
     CausalLm, Error, FinishReason, Generation, GenerationRequest, KvCache, SamplingParams,
@@ -323,4 +327,22 @@ fn prompts_that_cannot_be_continued_are_refused() {
             context: 32
         }
     ));
+}
+
+/// Puts NaN in the place of every weight.
+struct Break;
+
+impl ModuleMapper for Break {
+    fn map_float<const R: usize>(&mut self, param: Param<Tensor<R>>) -> Param<Tensor<R>> {
+        param.map(|weights| weights.mul_scalar(f32::NAN))
+    }
+}
+
+#[test]
+fn a_model_that_answers_nan_is_refused() {
+    let model = model().map(&mut Break);
+    let params = SamplingParams::unmodified(4);
+    let asked = request(&[3, 9, 4], &[1, 2, 3]);
+    let error = generate(&model, &[&asked], 64, &params, &STOP).unwrap_err();
+    assert!(matches!(error, Error::NonFinite), "{error}");
 }

@@ -1,7 +1,7 @@
 //! The comparison as a table for people.
 
 use super::Run;
-use super::plan::Contender;
+use super::plan::{Contender, Work};
 use super::rows::{MIB, Row};
 use super::spread::Spread;
 use super::worker::Reading;
@@ -47,13 +47,19 @@ pub(super) fn idle(runs: &[Run]) -> String {
     format!("of the memory, MiB before there is a model: {each}\n")
 }
 
-/// What of the start is not the first step, by contender: a step takes as long as those that are measured.
+/// What of the start is not the first step, by contender: a step takes as long as those that are measured. Of
+/// fine-tuning, as rows have it.
 pub(super) fn start(runs: &[Run]) -> String {
     let before = |run: &Run, reading: &Reading| {
-        Some(reading.first_step? - run.measurement.tokens() as f64 / reading.rate)
+        let is_start = run.measurement.work == Work::Sft && run.measurement.is_compared();
+        let step = run.measurement.tokens() as f64 / reading.rate;
+        is_start.then_some(reading.first_step? - step)
     };
     let each = by_contender(runs, before, |value| format!("{value:.2}"));
-    format!("of the start, s without the step: {each}\n")
+    match each.is_empty() {
+        true => each,
+        false => format!("of the start, s without the step: {each}\n"),
+    }
 }
 
 /// The median of a value over all that each contender measured.
@@ -113,13 +119,21 @@ mod tests {
         assert!(text.contains("8.00 (8.00–8.00)"), "{text}");
         let idle = idle(&runs([1.0; 6], [1; 6]));
         assert!(idle.contains("flex f32 0, pytorch f32 0"), "{idle}");
+    }
+
+    #[test]
+    fn the_start_without_the_step_is_that_of_fine_tuning() {
         // Steps of 1,024 tokens, at as many a second.
         let mut runs = runs([1024.0; 6], [1; 6]);
-        let readings = runs.iter_mut().flat_map(|run| &mut run.rounds);
-        for seconds in readings.filter_map(|reading| reading.first_step.as_mut()) {
-            *seconds = 3.5;
+        for run in &mut runs {
+            let is_sft = run.measurement.work == Work::Sft;
+            for reading in &mut run.rounds {
+                reading.first_step = Some(if is_sft { 3.5 } else { 100.0 });
+            }
         }
-        let start = start(&runs);
-        assert!(start.contains("flex f32 2.50, pytorch f32 2.50"), "{start}");
+        let told = start(&runs);
+        assert!(told.contains("flex f32 2.50, pytorch f32 2.50"), "{told}");
+        runs.retain(|run| run.measurement.work != Work::Sft);
+        assert_eq!(start(&runs), "");
     }
 }

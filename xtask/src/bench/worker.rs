@@ -67,7 +67,10 @@ impl Workers {
         })
     }
 
-    /// Ours as it was built for one of the devices.
+    /// Ours as it was built for a device.
+    ///
+    /// # Panics
+    /// When none of the contenders is on it.
     pub(super) fn afd(&self, device: &str) -> &Afd {
         &self.afd[device]
     }

@@ -15,14 +15,15 @@ pub enum Threads {
 }
 
 impl Threads {
-    /// Those that a device's own operations run on, for loops on the host between them; rayon's where it needs none.
+    /// Those that a device's own operations run on, for loops on the host between them; rayon's for a device that
+    /// computes elsewhere.
     #[cfg_attr(
         not(feature = "libtorch"),
         allow(unused_variables, reason = "all are rayon's")
     )]
     pub fn of(device: &Device) -> Self {
         #[cfg(feature = "libtorch")]
-        if crate::device::is_libtorch(device) {
+        if crate::device::is_libtorch_on_cpu(device) {
             return Self::OpenMp;
         }
         Self::Rayon
@@ -169,6 +170,21 @@ mod tests {
             });
             assert_eq!(sum.into_inner(), 28);
         }
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn flex_computes_on_rayons_threads() {
+        let device = crate::device::open("flex").unwrap();
+        assert_eq!(Threads::of(&device), Threads::Rayon);
+    }
+
+    #[cfg(feature = "libtorch")]
+    #[test]
+    fn libtorch_computes_on_openmps_threads_with_gradients_and_without() {
+        let device = crate::device::open("libtorch").unwrap();
+        assert_eq!(Threads::of(&device), Threads::OpenMp);
+        assert_eq!(Threads::of(&device.autodiff()), Threads::OpenMp);
     }
 
     #[cfg(all(feature = "libtorch", target_os = "linux"))]
