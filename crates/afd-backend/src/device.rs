@@ -118,7 +118,7 @@ pub fn describe(name: &str) -> Result<Description, DeviceError> {
 /// per core; other devices spread an operation themselves.
 pub fn workers(device: &Device) -> usize {
     match is_worth_several(device) {
-        true => host::parallelism(),
+        true => rayon::current_num_threads(),
         false => 1,
     }
 }

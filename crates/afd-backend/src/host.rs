@@ -11,7 +11,7 @@ use pulp::Arch;
 
 #[cfg(any(feature = "flex", feature = "libtorch"))]
 pub(crate) use number::Number;
-pub use threads::Threads;
+pub use threads::{Threads, join_rayon};
 
 /// Accumulators of a sum: two registers of the widest kind.
 const LANES: usize = 32;

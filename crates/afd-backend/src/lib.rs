@@ -10,7 +10,7 @@
 //! - [`device::test_device`]: the device tests run on, from `AFD_DEVICE`.
 //! - [`Placement`]: a device and the number types models use on it.
 //! - [`recompute()`]: a piece of a model whose activations are computed again in backward.
-//! - [`workers::for_each`]: independent work on as many threads as the device leaves idle.
+//! - [`workers::for_each`]: independent work on the threads that a device leaves idle.
 //! - [`host`]: loops over numbers on the host, for the processor at hand, and on whose threads they run.
 //! - [`ops::attention`], [`ops::rms_norm`], [`ops::rotate`], [`ops::token_log_probs`].
 //!

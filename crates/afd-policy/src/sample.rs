@@ -152,7 +152,7 @@ pub fn run(
 }
 
 /// Takes the answers to the prompts of a batch.
-type Finish<'a> = &'a mut dyn FnMut(usize, Vec<Vec<Sample>>) -> Result<(), Error>;
+type Finish<'a> = &'a mut (dyn FnMut(usize, Vec<Vec<Sample>>) -> Result<(), Error> + Send);
 
 /// All there is to draw, and in which batches.
 struct Work<'a> {

@@ -23,6 +23,7 @@ mod steps;
 
 use std::process::ExitCode;
 
+use afd_backend::host::join_rayon;
 use args::{Cli, Command};
 use clap::Parser;
 use error::Error;
@@ -37,6 +38,7 @@ const LOWER: &str =
 
 fn main() -> ExitCode {
     memory::keep();
+    join_rayon();
     // Graphics drivers complain about what they then do without.
     let usual = || EnvFilter::new("error,wgpu_hal=off");
     let filter = EnvFilter::try_from_env("AFD_LOG").unwrap_or_else(|_| usual());

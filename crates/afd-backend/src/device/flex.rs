@@ -14,7 +14,10 @@ pub(super) fn open() -> Device {
 pub(super) fn describe() -> Description {
     Description {
         name: host::processor(),
-        driver: format!("flex {VERSION}, {}", host::threads(host::parallelism())),
+        driver: format!(
+            "flex {VERSION}, {}",
+            host::threads(rayon::current_num_threads())
+        ),
         memory: host::memory(),
         largest_buffer: None,
     }

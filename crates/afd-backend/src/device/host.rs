@@ -1,6 +1,6 @@
 //! The machine under the devices: its processor and its memory.
 
-use std::{fs, process::Command, thread::available_parallelism};
+use std::{fs, process::Command};
 
 /// The processor, as it names itself.
 pub(super) fn processor() -> String {
@@ -28,11 +28,6 @@ pub(super) fn threads(count: usize) -> String {
         1 => "1 thread".to_owned(),
         _ => format!("{count} threads"),
     }
-}
-
-/// The threads this process may run at once.
-pub(super) fn parallelism() -> usize {
-    available_parallelism().map_or(1, usize::from)
 }
 
 /// What a program prints, when it is there and succeeds.

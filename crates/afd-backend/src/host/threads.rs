@@ -3,6 +3,20 @@
 use burn::tensor::Device;
 use rayon::prelude::*;
 
+/// Makes this thread one of rayon's, which are as many as there are processors or `RAYON_NUM_THREADS` says: for a
+/// program to call once, before anything is computed.
+///
+/// What Flex computes for a thread that is none of them begins and ends with a thread being woken, thousands of times
+/// a second. Where rayon's threads exist already, nothing is changed.
+///
+/// With a single one, what other threads ask of rayon is not done before this one asks for something itself.
+pub fn join_rayon() {
+    // The only error is that they exist.
+    let _ = rayon::ThreadPoolBuilder::new()
+        .use_current_thread()
+        .build_global();
+}
+
 /// A pool of threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Threads {
