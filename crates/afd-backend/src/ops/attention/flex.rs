@@ -14,7 +14,7 @@ use crate::host::{exp, map_sum, max, sum_pairs, wide};
 use crate::ops::flex::{
     all_f32,
     matrix::{Matrix, multiply},
-    tensor, values,
+    tensor, unwritten, values,
 };
 
 /// Queries in a block.
@@ -59,7 +59,7 @@ impl Kernel for Flex {
             gradient: values(&gradient),
         };
         let group = h / kv;
-        let mut of_q = vec![0.0; b * h * tq * d];
+        let mut of_q = unwritten(b * h * tq * d);
         let mut of_k = vec![0.0; b * kv * tk * d];
         let mut of_v = vec![0.0; b * kv * tk * d];
         // A key/value head with all queries that read it.
@@ -91,8 +91,8 @@ fn over_blocks(
     attend: impl Fn(usize, usize, Range<usize>, &mut Vec<f32>, &mut [f32], &mut [f32]) + Sync,
 ) -> Attended<Flex> {
     let Problem { b, tq, h, d, .. } = *problem;
-    let mut out = vec![0.0; b * tq * h * d];
-    let mut sums = vec![0.0; b * tq * h];
+    let mut out = unwritten(b * tq * h * d);
+    let mut sums = unwritten(b * tq * h);
     // Blocks of queries, all heads of each, lie together in the result.
     let of_rows = out.chunks_mut(tq * h * d).zip(sums.chunks_mut(tq * h));
     let blocks: Vec<_> = of_rows

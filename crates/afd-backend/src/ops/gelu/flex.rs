@@ -6,7 +6,7 @@ use burn::backend::{Flex, flex::FlexTensor};
 
 use super::{CUBIC, Gelu, Kernel, ROOT, composed};
 use crate::host::{Threads, exp, for_rows, wide};
-use crate::ops::flex::{all_f32, tensor, values};
+use crate::ops::flex::{all_f32, tensor, unwritten, values};
 
 /// Numbers that are worked on in one call.
 const PART: usize = 4096;
@@ -71,7 +71,7 @@ fn each(
     work: impl Fn(&mut [f32], &[f32], &[f32]) + Sync,
 ) -> FlexTensor {
     let (from, other) = (values(x), values(y));
-    let mut out = vec![0.0; from.len()];
+    let mut out = unwritten(from.len());
     for_rows(Threads::Rayon, &mut out, PART, |i, part| {
         let here = i * PART..i * PART + part.len();
         work(part, &from[here.clone()], &other[here]);

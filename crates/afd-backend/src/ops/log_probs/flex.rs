@@ -7,7 +7,7 @@ mod factors;
 use super::on_host::{differentiate, sums_and_targets};
 use super::{Inputs, Kernel, Weighted, chunks, composed};
 use crate::host::{Threads, for_rows};
-use crate::ops::flex::{all_f32, indices, matrix::Matrix, tensor, values};
+use crate::ops::flex::{all_f32, indices, matrix::Matrix, tensor, unwritten, values};
 use factors::Factors;
 
 /// Numbers that are worked on in one call.
@@ -136,11 +136,16 @@ struct Gradients {
 impl Gradients {
     fn new(factors: &Factors<'_>, wants: [bool; 2]) -> Self {
         let [n, width, vocab] = factors.shape();
-        let zeros = |wanted, count| vec![0.0; if wanted { count } else { 0 }];
+        let room = |wanted, count| match (wanted, n) {
+            (false, _) => Vec::new(),
+            // Nobody adds to it.
+            (true, 0) => vec![0.0; count],
+            (true, _) => unwritten(count),
+        };
         Self {
             wants,
-            of_hidden: zeros(wants[0], n * width),
-            of_weight: zeros(wants[1], width * vocab),
+            of_hidden: room(wants[0], n * width),
+            of_weight: room(wants[1], width * vocab),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::ops::flex::{
     bf16::{Weights, multiply},
     matrix,
     matrix::Matrix,
-    tensor, values,
+    tensor, unwritten, values,
 };
 
 impl Kernel for Flex {
@@ -28,7 +28,7 @@ impl Kernel for Flex {
             let x = inputs.x.to_contiguous();
             let (x, g) = (rows(&x), rows(&gradient));
             let shape = [x.columns(), g.columns()];
-            let mut out = vec![0.0; shape[0] * shape[1]];
+            let mut out = unwritten(shape[0] * shape[1]);
             multiply(&mut out, shape[1], false, x.t(), &Weights::new(g));
             tensor(out, shape)
         });
@@ -56,7 +56,7 @@ pub(super) fn packed(weight: &FlexTensor, transposed: bool) -> Weights {
 pub(super) fn times(x: &FlexTensor, weight: &Weights) -> FlexTensor {
     let x = rows(x);
     let shape = [x.rows(), weight.columns()];
-    let mut out = vec![0.0; shape[0] * shape[1]];
+    let mut out = unwritten(shape[0] * shape[1]);
     multiply(&mut out, shape[1], false, x, weight);
     tensor(out, shape)
 }

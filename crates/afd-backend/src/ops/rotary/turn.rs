@@ -19,7 +19,7 @@ use super::on_host::Turn;
 #[cfg(any(feature = "flex", feature = "libtorch"))]
 use crate::host::Threads;
 #[cfg(feature = "flex")]
-use crate::ops::flex::{all_f32, tensor, values};
+use crate::ops::flex::{all_f32, tensor, unwritten, values};
 #[cfg(feature = "libtorch")]
 use crate::ops::libtorch::{Element, filled, here, numbers};
 use crate::ops::{
@@ -149,7 +149,7 @@ impl Kernel for Flex {
         }
         let shape = x.layout().shape().clone();
         let x = x.to_contiguous();
-        let mut out = vec![0.0; values(&x).len()];
+        let mut out = unwritten(values(&x).len());
         let turn = Turn {
             cos: values(&cos),
             sin: values(&sin),

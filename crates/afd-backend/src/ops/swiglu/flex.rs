@@ -4,7 +4,7 @@ use burn::backend::{Flex, flex::FlexTensor};
 
 use super::{Kernel, composed, on_host};
 use crate::host::Threads;
-use crate::ops::flex::{all_f32, tensor, values};
+use crate::ops::flex::{all_f32, tensor, unwritten, values};
 
 impl Kernel for Flex {
     fn forward(gate: &FlexTensor, up: &FlexTensor) -> FlexTensor {
@@ -14,7 +14,7 @@ impl Kernel for Flex {
         let shape = gate.layout().shape().clone();
         let (gate, up) = (gate.to_contiguous(), up.to_contiguous());
         let gate = values(&gate);
-        let mut out = vec![0.0; gate.len()];
+        let mut out = unwritten(gate.len());
         on_host::forward(Threads::Rayon, gate, values(&up), &mut out);
         tensor(out, shape)
     }
@@ -27,8 +27,8 @@ impl Kernel for Flex {
         let (gate, up) = (gate.to_contiguous(), up.to_contiguous());
         let gradient = gradient.to_contiguous();
         let given = [&gate, &up, &gradient].map(values);
-        let mut of_gate = vec![0.0; given[0].len()];
-        let mut of_up = vec![0.0; given[0].len()];
+        let mut of_gate = unwritten(given[0].len());
+        let mut of_up = unwritten(given[0].len());
         on_host::backward(Threads::Rayon, given, [&mut of_gate, &mut of_up]);
         [tensor(of_gate, shape.clone()), tensor(of_up, shape)]
     }

@@ -15,7 +15,10 @@ mod strip;
 #[cfg(test)]
 mod tests;
 
-use super::matrix::{self, Matrix};
+use super::{
+    matrix::{self, Matrix},
+    unwritten,
+};
 use crate::host::{Number, Threads, for_rows, wide};
 
 /// A right factor, as it is multiplied by here.
@@ -84,7 +87,7 @@ pub(crate) fn multiply<T: Number>(
 /// What is left of the numbers in bf16, as f32 and row after row.
 fn rounded<T: Number>(matrix: Matrix<'_, T>) -> Vec<f32> {
     let width = matrix.columns();
-    let mut values = vec![0.0; matrix.rows() * width];
+    let mut values = unwritten(matrix.rows() * width);
     for_rows(Threads::Rayon, &mut values, width, |i, row| {
         wide(
             #[inline(always)]
