@@ -17,6 +17,10 @@ pub(super) struct Line(pub(super) [u32; SIDE]);
 /// Tiles below which threads cost more than they bring.
 const WORTH_THREADS: usize = 128;
 
+/// Groups of rows that are laid out together where the columns of a factor lie together: what is read of a column is
+/// then longer than a line of the cache.
+const TOGETHER: usize = 8;
+
 /// Rows of a factor, zeros behind them up to whole tiles: all tiles of 16 rows, one after the other, then those of the
 /// next 16.
 #[derive(Debug)]
@@ -53,22 +57,29 @@ impl Packed {
             Order::Panels => rows.div_ceil(2 * SIDE) * 2,
         };
         let mut lines = spare::take(groups * tiles * SIDE);
-        let group = |(index, lines): (usize, &mut [Line])| {
+        let size = (tiles * SIDE).max(1);
+        let together = match factor.has_rows_together() {
+            true => 1,
+            false => TOGETHER,
+        };
+        let some = |(index, lines): (usize, &mut [Line])| {
             for k in 0..tiles {
-                let first = (index * SIDE, k * 2 * SIDE);
-                let tile = wide(
-                    #[inline(always)]
-                    || tile(factor, first, order),
-                );
-                for (line, pairs) in lines[k * SIDE..].iter_mut().zip(tile) {
-                    *line = Line(pairs);
+                for (group, lines) in lines.chunks_mut(size).enumerate() {
+                    let first = ((index * together + group) * SIDE, k * 2 * SIDE);
+                    let tile = wide(
+                        #[inline(always)]
+                        || tile(factor, first, order),
+                    );
+                    for (line, pairs) in lines[k * SIDE..].iter_mut().zip(tile) {
+                        *line = Line(pairs);
+                    }
                 }
             }
         };
-        let size = (tiles * SIDE).max(1);
+        let size = together * size;
         match groups * tiles < WORTH_THREADS {
-            true => lines.chunks_mut(size).enumerate().for_each(group),
-            false => lines.par_chunks_mut(size).enumerate().for_each(group),
+            true => lines.chunks_mut(size).enumerate().for_each(some),
+            false => lines.par_chunks_mut(size).enumerate().for_each(some),
         }
         Self { lines, rows, terms }
     }
