@@ -11,6 +11,8 @@ mod costs;
 mod error;
 mod evaluation;
 mod faults;
+#[cfg(target_os = "linux")]
+mod huge_pages;
 mod memory;
 mod models;
 mod observer;
@@ -38,6 +40,8 @@ const LOWER: &str =
 
 fn main() -> ExitCode {
     memory::keep();
+    #[cfg(target_os = "linux")]
+    huge_pages::after(huge_pages::BEGINNING);
     join_rayon();
     // Graphics drivers complain about what they then do without.
     let usual = || EnvFilter::new("error,wgpu_hal=off");
