@@ -30,6 +30,7 @@ pub(crate) fn after(time: Duration) {
         // Without it the kernel does the same, in minutes.
         let (areas, size) = (read_to_string(AREAS), read_to_string(SIZE));
         let size = size.ok().and_then(|size| size.trim().parse().ok());
+        let size = size.filter(|size| *size > 0);
         if let (Ok(areas), Some(size)) = (areas, size) {
             advised(&areas).for_each(|area| collapse(area, size));
         }
@@ -42,9 +43,9 @@ pub(crate) fn after(time: Duration) {
 /// Tells the kernel whether this process may have huge pages, and whether that worked.
 #[allow(unsafe_code, reason = "a setting of the kernel")]
 fn allow(huge_pages: bool) -> bool {
-    let off = libc::c_ulong::from(!huge_pages);
+    let (off, none) = (libc::c_ulong::from(!huge_pages), libc::c_ulong::MIN);
     // SAFETY: the call takes numbers and touches no memory of ours.
-    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, off, 0, 0, 0) == 0 }
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, off, none, none, none) == 0 }
 }
 
 /// Has the kernel put an area's small pages together to pages of `size` bytes, where it can: each by itself, since it
