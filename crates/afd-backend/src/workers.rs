@@ -1,16 +1,23 @@
 //! Independent pieces of work on the threads a device leaves idle.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
 
 /// Calls `work(state, index)` for every index below `count` and hands each result to `sink`
 /// as it comes, which may be in any order.
 ///
-/// Each of `states` is taken by one of rayon's threads, for what a thread needs for its own: a clone of a model,
-/// say. What `work` itself spreads over rayon's threads stays on its own, but for threads that have nothing left to do.
-/// One state means no threads. The first error ends the work: what runs is finished, what has not begun is not.
+/// State `i` is for rayon's thread `i`, if there is one: what a thread needs for its own, a clone of a model, say. Loops
+/// that `work` spreads over rayon's threads are taken over by others only when those have nothing to do. `sink` is
+/// called on any of these threads, by one at a time while others may wait for it. With one state the caller does it
+/// all. The first error or panic ends the work: what runs is finished, what has not begun is not.
+///
+/// Every thread of rayon's has to come by. So `sink` must not call this itself, and where the program's first thread is
+/// one of them ([`join_rayon`](crate::host::join_rayon)) no other may call it while that one is blocked.
 ///
 /// # Errors
 /// The first error of `work` or `sink`.
@@ -28,38 +35,60 @@ pub fn for_each<S: Send, R, E: Send>(
         return (0..count).try_for_each(|index| sink(index, work(state, index)?));
     }
     let states: Vec<Mutex<Option<S>>> = states.into_iter().map(Some).map(Mutex::new).collect();
-    let (next, ended) = (AtomicUsize::new(0), Mutex::new((sink, Ok(()))));
+    let (next, results) = (AtomicUsize::new(0), Mutex::new((sink, Ok(()))));
     // Tasks that any thread may take would leave some in the queue: who is idle helps others first.
     rayon::scope(|scope| {
         scope.spawn_broadcast(|_, thread| {
             let state = states.get(thread.index());
-            let Some(state) = state.and_then(|state| lock(state).take()) else {
+            let Some(state) = state.and_then(|state| state.lock().ok()?.take()) else {
                 return;
             };
+            let _ends = EndsByPanic { next: &next, count };
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= count || lock(&ended).1.is_err() {
+                if index >= count {
                     break;
                 }
                 let result = work(&state, index);
-                let (sink, ended) = &mut *lock(&ended);
-                if ended.is_ok() {
-                    *ended = result.and_then(|result| sink(index, result));
+                // A sink that has panicked is not called again.
+                let Ok(mut results) = results.lock() else {
+                    break;
+                };
+                let (sink, outcome) = &mut *results;
+                if outcome.is_ok() {
+                    *outcome = result.and_then(|result| sink(index, result));
+                }
+                if outcome.is_err() {
+                    next.store(count, Ordering::Relaxed);
                 }
             }
         });
     });
-    let (_, ended) = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
-    ended
+    let (_, outcome) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcome
 }
 
-/// A panic while it was held ends the work anyway.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Leaves nothing to begin with when its thread panics.
+struct EndsByPanic<'a> {
+    next: &'a AtomicUsize,
+    count: usize,
+}
+
+impl Drop for EndsByPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.next.store(self.count, Ordering::Relaxed);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        time::Duration,
+    };
+
     use rayon::prelude::*;
 
     use super::*;
@@ -100,26 +129,45 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_panic_arrives() {
-        for threads in [1, 3] {
-            let work = |_: &(), index: usize| {
-                assert!(index != 3, "the fourth");
-                Ok::<usize, ()>(index)
-            };
-            let died = || for_each(vec![(); threads], 1000, work, |_, _| Ok(()));
-            assert!(std::panic::catch_unwind(died).is_err());
-        }
+    /// Pieces of work, each of a millisecond, which leaves time for a panic to be told.
+    const MANY: usize = 20_000;
+
+    /// How often `work` was called when it or `sink` ends at index 3.
+    fn calls(states: usize, work: fn(usize) -> Result<usize, usize>, sink: fn(usize)) -> usize {
+        let calls = AtomicUsize::new(0);
+        let counted = |_: &(), index: usize| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            if index > 3 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            work(index)
+        };
+        let sink = |index, _| {
+            sink(index);
+            Ok(())
+        };
+        let all = || for_each(vec![(); states], MANY, counted, sink);
+        let ended = catch_unwind(AssertUnwindSafe(all));
+        assert!(!matches!(ended, Ok(Ok(()))), "{ended:?}");
+        calls.into_inner()
     }
 
     #[test]
-    fn an_error_ends_the_work() {
-        for threads in [1, 3] {
-            let work = |_: &(), index: usize| if index == 3 { Err(index) } else { Ok(index) };
-            assert_eq!(
-                for_each(vec![(); threads], 1000, work, |_, _| Ok(())),
-                Err(3)
-            );
+    fn an_error_or_a_panic_ends_the_work() {
+        let error = |index| if index == 3 { Err(index) } else { Ok(index) };
+        let panic = |index| {
+            assert!(index != 3, "the fourth");
+            Ok(index)
+        };
+        let died = |index| assert!(index != 3, "the fourth");
+        for states in [1, 3] {
+            for calls in [
+                calls(states, error, |_| ()),
+                calls(states, panic, |_| ()),
+                calls(states, Ok, died),
+            ] {
+                assert!(calls < MANY, "{calls}");
+            }
         }
     }
 }

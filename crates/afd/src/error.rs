@@ -17,6 +17,8 @@ pub(crate) enum Error {
     /// `afd doctor` has told what is wrong with them.
     #[error("these devices are there but do not compute in f32: {0}")]
     Devices(String),
+    #[error("cannot start a thread for each processor; set RAYON_NUM_THREADS to fewer")]
+    Threads { source: std::io::Error },
     /// The command line asks for something that is not there.
     #[error("{0}")]
     Usage(String),

@@ -40,9 +40,6 @@ const LOWER: &str =
 
 fn main() -> ExitCode {
     memory::keep();
-    #[cfg(target_os = "linux")]
-    huge_pages::after(huge_pages::BEGINNING);
-    join_rayon();
     // Graphics drivers complain about what they then do without.
     let usual = || EnvFilter::new("error,wgpu_hal=off");
     let filter = EnvFilter::try_from_env("AFD_LOG").unwrap_or_else(|_| usual());
@@ -51,6 +48,15 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let command = Cli::parse().command;
+    // Processes that measure are started by one that does not, and would inherit it.
+    #[cfg(target_os = "linux")]
+    if !matches!(&command, Command::Bench(args) if args.one.is_none()) {
+        huge_pages::after(huge_pages::BEGINNING);
+    }
+    if let Err(source) = join_rayon() {
+        report(&Error::Threads { source });
+        return ExitCode::FAILURE;
+    }
     faults::keep();
     memory::set_last_word(format!("this command ran out of memory: {LOWER}"));
     let ended = faults::watch(|| run(command))

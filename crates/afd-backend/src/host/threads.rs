@@ -7,14 +7,14 @@ use rayon::prelude::*;
 /// program to call once, before anything is computed.
 ///
 /// What Flex computes for a thread that is none of them begins and ends with a thread being woken, thousands of times
-/// a second. Where rayon's threads exist already, nothing is changed.
+/// a second. What other threads ask of rayon while this one is blocked is done without it, or not at all if there is
+/// no other; [`workers::for_each`](crate::workers::for_each) always waits for it.
 ///
-/// With a single one, what other threads ask of rayon is not done before this one asks for something itself.
-pub fn join_rayon() {
-    // The only error is that they exist.
-    let _ = rayon::ThreadPoolBuilder::new()
-        .use_current_thread()
-        .build_global();
+/// # Errors
+/// When rayon's threads exist already, or the system refuses one. Nothing must be computed after that.
+pub fn join_rayon() -> Result<(), std::io::Error> {
+    let pool = rayon::ThreadPoolBuilder::new().use_current_thread();
+    pool.build_global().map_err(std::io::Error::other)
 }
 
 /// A pool of threads.

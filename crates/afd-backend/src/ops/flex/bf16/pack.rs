@@ -57,15 +57,16 @@ impl Packed {
             Order::Panels => rows.div_ceil(2 * SIDE) * 2,
         };
         let mut lines = spare::take(groups * tiles * SIDE);
-        let size = (tiles * SIDE).max(1);
+        let group = (tiles * SIDE).max(1);
         let together = match factor.has_rows_together() {
             true => 1,
-            false => TOGETHER,
+            // As long as there is something for each thread.
+            false => TOGETHER.min(groups.div_ceil(rayon::current_num_threads()).max(1)),
         };
-        let some = |(index, lines): (usize, &mut [Line])| {
+        let lay_out = |(index, lines): (usize, &mut [Line])| {
             for k in 0..tiles {
-                for (group, lines) in lines.chunks_mut(size).enumerate() {
-                    let first = ((index * together + group) * SIDE, k * 2 * SIDE);
+                for (at, lines) in lines.chunks_mut(group).enumerate() {
+                    let first = ((index * together + at) * SIDE, k * 2 * SIDE);
                     let tile = wide(
                         #[inline(always)]
                         || tile(factor, first, order),
@@ -76,10 +77,10 @@ impl Packed {
                 }
             }
         };
-        let size = together * size;
+        let parts = together * group;
         match groups * tiles < WORTH_THREADS {
-            true => lines.chunks_mut(size).enumerate().for_each(some),
-            false => lines.par_chunks_mut(size).enumerate().for_each(some),
+            true => lines.chunks_mut(parts).enumerate().for_each(lay_out),
+            false => lines.par_chunks_mut(parts).enumerate().for_each(lay_out),
         }
         Self { lines, rows, terms }
     }

@@ -41,6 +41,8 @@ fn every_shape_is_multiplied_whichever_way_round_it_lies() {
         [33, 31, 70],
         [48, 100, 129],
         [5, 2, 200],
+        // Factors that are laid out by several threads, by groups that eight does not divide.
+        [300, 256, 300],
     ];
     for ([m, k, n], turned) in shapes
         .into_iter()
