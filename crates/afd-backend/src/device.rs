@@ -115,7 +115,7 @@ pub fn describe(name: &str) -> Result<Description, DeviceError> {
 /// How many independent pieces of inference are worth running at once on `device`.
 ///
 /// Flex computes small operations on the thread that asks for them, so it is worth one piece
-/// per core; other devices spread an operation themselves.
+/// for each of rayon's threads; other devices spread an operation themselves.
 pub fn workers(device: &Device) -> usize {
     match is_worth_several(device) {
         true => rayon::current_num_threads(),

@@ -34,13 +34,13 @@ pub fn for_each<S: Send, R, E: Send>(
     if let [state] = states.as_slice() {
         return (0..count).try_for_each(|index| sink(index, work(state, index)?));
     }
-    let states: Vec<Mutex<Option<S>>> = states.into_iter().map(Some).map(Mutex::new).collect();
+    let states: Vec<Mutex<S>> = states.into_iter().map(Mutex::new).collect();
     let (next, results) = (AtomicUsize::new(0), Mutex::new((sink, Ok(()))));
     // Tasks that any thread may take would leave some in the queue: who is idle helps others first.
     rayon::scope(|scope| {
         scope.spawn_broadcast(|_, thread| {
             let state = states.get(thread.index());
-            let Some(state) = state.and_then(|state| state.lock().ok()?.take()) else {
+            let Some(state) = state.and_then(|state| state.lock().ok()) else {
                 return;
             };
             let _ends = EndsByPanic { next: &next, count };
@@ -150,6 +150,18 @@ mod tests {
         let ended = catch_unwind(AssertUnwindSafe(all));
         assert!(!matches!(ended, Ok(Ok(()))), "{ended:?}");
         calls.into_inner()
+    }
+
+    #[test]
+    fn an_error_is_told() {
+        for states in [1, 3] {
+            let work = |_: &(), index: usize| if index == 3 { Err(index) } else { Ok(index) };
+            let told = for_each(vec![(); states], 1000, work, |_, _| Ok(()));
+            assert_eq!(told, Err(3));
+            let sink = |index, _| if index == 3 { Err(index) } else { Ok(()) };
+            let told = for_each(vec![(); states], 1000, |(), index| Ok(index), sink);
+            assert_eq!(told, Err(3));
+        }
     }
 
     #[test]

@@ -77,10 +77,10 @@ impl Packed {
                 }
             }
         };
-        let parts = together * group;
+        let part = together * group;
         match groups * tiles < WORTH_THREADS {
-            true => lines.chunks_mut(parts).enumerate().for_each(lay_out),
-            false => lines.par_chunks_mut(parts).enumerate().for_each(lay_out),
+            true => lines.chunks_mut(part).enumerate().for_each(lay_out),
+            false => lines.par_chunks_mut(part).enumerate().for_each(lay_out),
         }
         Self { lines, rows, terms }
     }
