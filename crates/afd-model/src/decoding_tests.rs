@@ -9,7 +9,7 @@ use burn::{
 
 use crate::{
     CausalLm, Error, FinishReason, Generation, GenerationRequest, KvCache, SamplingParams,
-    Sequence, Side, Stop, generate, never, plan_batches,
+    Sequence, Side, Stop, generate, never,
     tests::{assert_close, config, host, model},
 };
 
@@ -239,31 +239,6 @@ fn a_stop_text_ends_an_answer_with_the_token_that_completes_it() {
     let answers = generate(&model, &[&request(&[3], &[1])], 64, &params, &stop).unwrap();
     assert_eq!(answers[0][0].ids.len(), 3);
     assert_eq!(answers[0][0].finish, FinishReason::Stop);
-}
-
-#[test]
-fn parts_are_of_neighbouring_lengths_and_as_many_as_is_wanted() {
-    let plan = |sizes: &[(usize, usize)], max_rows, parts| {
-        let request = |&(length, answers)| request(&vec![5; length], &vec![0; answers]);
-        let requests: Vec<_> = sizes.iter().map(request).collect();
-        plan_batches(&requests, max_rows, parts)
-    };
-    // Sixteen answers in four parts: the last is a request that is larger than one.
-    let few = [(3, 2), (2, 2), (3, 2), (3, 9), (2, 1)];
-    assert_eq!(plan(&few, 4, 1), [vec![1, 4, 0], vec![2, 3]]);
-    for parts in [1, 9] {
-        assert_eq!(plan(&few, 64, parts), [vec![1, 4, 0, 2, 3]]);
-    }
-    let sizes = |plan: Vec<Vec<usize>>| plan.iter().map(Vec::len).collect::<Vec<_>>();
-    // At least 32 answers in a part, and parts as equal as can be.
-    assert_eq!(sizes(plan(&[(2, 8); 8], 64, 8)), [4, 4]);
-    assert_eq!(sizes(plan(&[(2, 8); 101], 1000, 4)), [26, 25, 25, 25]);
-    // 1024 answers in 16 batches, or in 128, of which eight make a part, or four if 32 parts are wanted.
-    let many = [(2, 8); 128];
-    assert_eq!(sizes(plan(&many, 64, 4)), [8; 16]);
-    assert_eq!(sizes(plan(&many, 8, 4)), [8; 16]);
-    assert_eq!(sizes(plan(&many, 8, 32)), [4; 32]);
-    assert_eq!(plan(&[], 8, 4), Vec::<Vec<usize>>::new());
 }
 
 /// Prompts of all lengths up to seven, with as many seeds, more answers than rows: those that join do so

@@ -26,15 +26,6 @@ const ROOM: usize = 64;
 /// or a pass of its own for the prompts.
 const AT_ONCE: usize = 8;
 
-/// Answers below which [`plan_batches`] makes no more parts.
-const FEWEST: usize = 32;
-
-/// Parts that have to remain where [`plan_batches`] gives them more answers than rows.
-const REMAINING: usize = 16;
-
-/// How many times as many answers as rows a part has at most.
-const MOST: usize = 8;
-
 /// A prompt and the seeds of the answers wanted; a seed determines its answer.
 #[derive(Debug, Clone)]
 pub struct GenerationRequest {
@@ -81,41 +72,6 @@ pub struct Stop<'a> {
 /// A [`Stop::text`] for when only tokens end an answer.
 pub fn never(_: &[u32]) -> bool {
     false
-}
-
-/// Cuts requests into parts, each for a call of [`generate`] with `max_rows`. Indices into `requests`.
-///
-/// Parts are for those who work in parallel or are interrupted: `parts` of them, or as many as there are
-/// batches of `max_rows` if those are more, and fewer if they had less than 32 answers each. Of very many
-/// batches, up to eight make a part, so that answers join others, as long as 16 parts remain, and
-/// `parts`. Parts are as equal as whole requests allow, and prompts of a part of similar length.
-pub fn plan_batches(
-    requests: &[GenerationRequest],
-    max_rows: usize,
-    parts: usize,
-) -> Vec<Vec<usize>> {
-    let answers = |i: usize| requests[i].seeds.len();
-    let total: usize = (0..requests.len()).map(answers).sum();
-    let rows = total
-        .div_ceil(parts.max(1))
-        .max(FEWEST)
-        .min(max_rows)
-        .max(1);
-    let batches = (total / rows / REMAINING.max(parts)).clamp(1, MOST);
-    let count = total.div_ceil(rows * batches);
-    let mut order: Vec<usize> = (0..requests.len()).collect();
-    order.sort_by_key(|&i| requests[i].prompt_ids.len());
-    // A request belongs where its first answer does when all answers are cut into equal parts.
-    let mut before = 0;
-    let mut placed: Vec<(usize, usize)> = Vec::with_capacity(order.len());
-    for i in order {
-        placed.push((before * count / total.max(1), i));
-        before += answers(i);
-    }
-    placed
-        .chunk_by(|(part, _), (next, _)| part == next)
-        .map(|part| part.iter().map(|&(_, i)| i).collect())
-        .collect()
 }
 
 /// An answer being written, or waiting to be.

@@ -60,6 +60,7 @@ mod packing_tests;
 mod parity_tests;
 mod peft;
 mod place;
+mod portions;
 #[cfg(test)]
 mod precision_tests;
 mod pretrained;
@@ -87,12 +88,12 @@ pub use error::Error;
 pub use extrapolate::extrapolate_weights;
 pub use generate::{
     FinishReason, Generation, GenerationRequest, Stop, generate, generate_guided, never,
-    plan_batches,
 };
 pub use guide::Guide;
 pub use lora::{AllLinear, LoraConfig, TargetModules};
 pub use mlp::Mlp;
 pub use peft::{AdapterInfo, copy_adapter, find_adapter, is_adapter};
+pub use portions::{Portion, by_request, plan_batches};
 pub use pretrained::Pretrained;
 pub use rope::{Rope, RopeScaling};
 pub use sampler::SamplingParams;

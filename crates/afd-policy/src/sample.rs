@@ -21,14 +21,17 @@ use afd_data::{
     DialogueForm, Tokenizer,
     records::{Example, JsonlWriter, Sample, Scores, read_jsonl},
 };
-use afd_model::{CausalLm, DecoderConfig, GenerationRequest, Guide, SamplingParams, plan_batches};
+use afd_model::{
+    CausalLm, DecoderConfig, GenerationRequest, Guide, Portion, SamplingParams, by_request,
+    plan_batches,
+};
 use afd_stage::StageContext;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-use answer::PARTS;
-pub use answer::{answer, answer_all, answer_guided, load, load_other, parts, requests};
+use answer::{PARTS, answer_part};
+pub use answer::{answer_all, load, load_other, parts, requests};
 pub use blocks::{BlocksConfig, run_by_blocks};
 use partial::{FinishedBatch, append, resume};
 pub use shard::Shard;
@@ -151,7 +154,7 @@ pub fn run(
     })
 }
 
-/// Takes the answers to the prompts of a batch.
+/// Takes the answers of a batch, portion by portion.
 type Finish<'a> = &'a mut (dyn FnMut(usize, Vec<Vec<Sample>>) -> Result<(), Error> + Send);
 
 /// All there is to draw, and in which batches.
@@ -161,7 +164,7 @@ struct Work<'a> {
     tokenizer: Tokenizer,
     texts: Vec<String>,
     requests: Vec<GenerationRequest>,
-    plan: Vec<Vec<usize>>,
+    plan: Vec<Vec<Portion>>,
 }
 
 /// A policy and what it is led away from.
@@ -240,24 +243,28 @@ impl<'a> Work<'a> {
                 self.take_up(shard, &mut finished)?;
             }
         }
-        let prompts = |batch: usize| self.plan[batch].len() as u64;
+        let answers = |portion: &Portion| portion.answers.len() as u64;
+        let answers = |batch: usize| self.plan[batch].iter().map(answers).sum::<u64>();
         let ours: Vec<usize> = (0..self.plan.len()).filter(wanted).collect();
         let left: Vec<usize> = ours
             .iter()
             .copied()
             .filter(|&batch| finished[batch].is_none())
             .collect();
-        let total = ours.into_iter().map(prompts).sum();
-        let mut done = total - left.iter().copied().map(prompts).sum::<u64>();
-        let mut finish = |batch: usize, answers: Vec<Vec<Sample>>| {
-            let tokens = answers.iter().flatten().map(|row| row.completion_ids.len());
+        let total = ours.into_iter().map(answers).sum();
+        let mut done = total - left.iter().copied().map(answers).sum::<u64>();
+        let mut finish = |batch: usize, drawn: Vec<Vec<Sample>>| {
+            let tokens = drawn.iter().flatten().map(|row| row.completion_ids.len());
             let tokens = tokens.sum::<usize>() * many;
-            done += answers.len() as u64;
-            let row = FinishedBatch { batch, answers };
+            done += answers(batch);
+            let row = FinishedBatch {
+                batch,
+                answers: drawn,
+            };
             append(&mut file, &partial, &row)?;
             finished[batch] = Some(row);
             ctx.add_tokens(tokens as u64);
-            ctx.progress(done, total, "prompt", "");
+            ctx.progress(done, total, "answer", "");
             Ok(())
         };
         if !left.is_empty() {
@@ -282,12 +289,8 @@ impl<'a> Work<'a> {
         partial: &Path,
         ctx: &StageContext,
     ) -> Result<(), Error> {
-        let mut by_prompt: Vec<Vec<Sample>> = self.texts.iter().map(|_| Vec::new()).collect();
-        for (batch, plan) in finished.into_iter().flatten().zip(&self.plan) {
-            for (answers, &prompt) in batch.answers.into_iter().zip(plan) {
-                by_prompt[prompt] = answers;
-            }
-        }
+        let drawn = finished.into_iter().flatten().map(|batch| batch.answers);
+        let by_prompt = by_request(&self.plan, drawn, self.texts.len());
         let mut writer = JsonlWriter::create(&ctx.dir().join(SAMPLES))?;
         for sample in by_prompt.iter().flatten() {
             writer.write(sample)?;
@@ -299,25 +302,33 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// The answers to the prompts of one batch.
+    /// The answers of one batch, portion by portion.
     fn answers(&self, policies: &Policies, batch: usize) -> Result<Vec<Vec<Sample>>, Error> {
-        let plan = &self.plan[batch];
-        let texts: Vec<&str> = plan.iter().map(|&i| self.texts[i].as_str()).collect();
-        let requests: Vec<&GenerationRequest> = plan.iter().map(|&i| &self.requests[i]).collect();
         let guide = policies.away_from.as_ref().map(|(model, strength)| Guide {
             away_from: model,
             strength: *strength,
         });
-        let (model, tokenizer) = (&policies.model, &self.tokenizer);
-        answer_guided(model, guide, tokenizer, &texts, &requests, self.config)
+        answer_part(
+            &policies.model,
+            guide,
+            &self.tokenizer,
+            &self.texts,
+            &self.requests,
+            &self.plan[batch],
+            self.config,
+        )
     }
 
     /// Adds the batches of a shard's file.
     fn take_up(&self, shard: &Path, finished: &mut [Option<FinishedBatch>]) -> Result<(), Error> {
         for row in read_jsonl::<FinishedBatch>(shard)? {
-            let answers = |(answers, &prompt): (&Vec<Sample>, &usize)| {
-                answers.len() == self.inputs.num_generations
-                    && answers.iter().all(|row| row.prompt == self.texts[prompt])
+            let answers = |(answers, portion): (&Vec<Sample>, &Portion)| {
+                let prompt = &self.texts[portion.request];
+                let is_here = |(row, index): (&Sample, usize)| {
+                    row.prompt == *prompt && row.index as usize == index
+                };
+                answers.len() == portion.answers.len()
+                    && answers.iter().zip(portion.answers.clone()).all(is_here)
             };
             let plan = self.plan.get(row.batch);
             let ours = plan.is_some_and(|plan| {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Raised when the code of a stage changes what it writes, so that older results are made anew.
-pub(crate) const FORMAT: u32 = 10;
+pub(crate) const FORMAT: u32 = 11;
 
 /// All stages that a configuration asks for, in the order of the pipeline.
 pub(crate) fn names(config: &Config) -> Vec<String> {

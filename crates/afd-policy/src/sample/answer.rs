@@ -9,8 +9,8 @@ use afd_backend::{
 };
 use afd_data::{Tokenizer, encode_all, records::Sample};
 use afd_model::{
-    CausalLm, DecoderConfig, FinishReason, Generation, GenerationRequest, Guide, Stop, generate,
-    generate_guided, plan_batches,
+    CausalLm, DecoderConfig, FinishReason, Generation, GenerationRequest, Guide, Portion, Stop,
+    by_request, generate, generate_guided, plan_batches,
 };
 use afd_stage::seed::derive;
 use burn::tensor::Device;
@@ -93,30 +93,18 @@ pub fn requests(
     encode_all(texts, request)
 }
 
-/// Draws the answers to a part of the requests as rows.
-///
-/// # Errors
-/// Those of [`generate`].
-pub fn answer(
-    model: &CausalLm,
-    tokenizer: &Tokenizer,
-    texts: &[&str],
-    requests: &[&GenerationRequest],
-    config: &SampleConfig,
-) -> Result<Vec<Vec<Sample>>, Error> {
-    answer_guided(model, None, tokenizer, texts, requests, config)
-}
-
-/// [`answer`] by a policy that is led away from another, if there is one.
+/// Draws a `part` of all answers to `texts`, whose `requests` these are, as rows of each portion. The policy
+/// is led away from another, if there is one.
 ///
 /// # Errors
 /// Those of [`generate_guided`].
-pub fn answer_guided(
+pub(super) fn answer_part(
     model: &CausalLm,
     guide: Option<Guide<'_>>,
     tokenizer: &Tokenizer,
-    texts: &[&str],
-    requests: &[&GenerationRequest],
+    texts: &[impl AsRef<str>],
+    requests: &[GenerationRequest],
+    part: &[Portion],
     config: &SampleConfig,
 ) -> Result<Vec<Vec<Sample>>, Error> {
     let stop_text = |ids: &[u32]| find_stop(tokenizer, ids, &config.stop_strings);
@@ -130,23 +118,26 @@ pub fn answer_guided(
     };
     let params = config.params();
     let rows = config.generation_batch_size;
+    let asked: Vec<GenerationRequest> = part.iter().map(|portion| portion.of(requests)).collect();
+    let asked: Vec<&GenerationRequest> = asked.iter().collect();
     let generations = match guide {
-        None => generate(model, requests, rows, &params, &stop)?,
-        Some(guide) => generate_guided(model, guide, requests, rows, &params, &stop)?,
+        None => generate(model, &asked, rows, &params, &stop)?,
+        Some(guide) => generate_guided(model, guide, &asked, rows, &params, &stop)?,
     };
-    let rows = generations.into_iter().zip(texts).map(|(answers, prompt)| {
-        let rows = answers.into_iter().enumerate();
+    let rows = generations.into_iter().zip(part).map(|(answers, portion)| {
+        let prompt = texts[portion.request].as_ref();
+        let rows = portion.answers.clone().zip(answers);
         rows.map(|(index, answer)| to_row(tokenizer, prompt, index, answer, config))
             .collect()
     });
     rows.collect()
 }
 
-/// [`answer_guided`] of as many prompts as there are, in [`parts`] drawn by [`workers`] threads, each with
-/// `generation_batch_size` answers at a time.
+/// Draws all answers to `texts`, whose `requests` these are, as rows: in [`parts`] drawn by [`workers`] threads,
+/// each with `generation_batch_size` answers at a time. The policy is led away from another, if there is one.
 ///
 /// # Errors
-/// Those of [`answer_guided`], of the part that fails first.
+/// Those of [`generate_guided`], of the part that fails first.
 pub fn answer_all(
     model: &CausalLm,
     guide: Option<Guide<'_>>,
@@ -165,18 +156,22 @@ pub fn answer_all(
             away_from,
             strength: *strength,
         });
-        let texts: Vec<&str> = plan[part].iter().map(|&i| texts[i]).collect();
-        let asked: Vec<&GenerationRequest> = plan[part].iter().map(|&i| &requests[i]).collect();
-        answer_guided(model, guide, tokenizer, &texts, &asked, config)
+        answer_part(
+            model,
+            guide,
+            tokenizer,
+            texts,
+            requests,
+            &plan[part],
+            config,
+        )
     };
-    let mut by_prompt: Vec<Vec<Sample>> = vec![Vec::new(); texts.len()];
+    let mut drawn: Vec<Vec<Vec<Sample>>> = vec![Vec::new(); plan.len()];
     for_each(states, plan.len(), draw, |part, answers| {
-        for (answers, &prompt) in answers.into_iter().zip(&plan[part]) {
-            by_prompt[prompt] = answers;
-        }
+        drawn[part] = answers;
         Ok::<(), Error>(())
     })?;
-    Ok(by_prompt)
+    Ok(by_request(&plan, drawn, requests.len()))
 }
 
 /// Whether the end of `ids` spells one of `stops`; only as many tokens are decoded as a stop

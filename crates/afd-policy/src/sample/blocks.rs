@@ -3,7 +3,7 @@
 use afd_backend::Placement;
 use afd_data::{Tokenizer, records::Sample};
 use afd_model::{
-    CausalLm, FinishReason, Generation, GenerationRequest, Scorer, Stop, generate, never,
+    CausalLm, FinishReason, Generation, GenerationRequest, Portion, Scorer, Stop, generate, never,
 };
 use afd_stage::{StageContext, seed::derive};
 use serde::{Deserialize, Serialize};
@@ -67,11 +67,8 @@ pub fn run_by_blocks(
             scorer,
         };
         for &batch in left {
-            let requests: Vec<_> = work.plan[batch]
-                .iter()
-                .map(|&i| (work.texts[i].as_str(), &work.requests[i]))
-                .collect();
-            finish(batch, guided.answers(&requests)?)?;
+            let plan = &work.plan[batch];
+            finish(batch, guided.answers(&work.texts, &work.requests, plan)?)?;
         }
         Ok(())
     })
@@ -98,14 +95,19 @@ struct Draft<'a> {
 }
 
 impl ByBlocks<'_> {
-    /// The answers to a part of the prompts.
-    fn answers(&self, requests: &[(&str, &GenerationRequest)]) -> Result<Vec<Vec<Sample>>, Error> {
-        let drafts = requests.iter().flat_map(|&(prompt, request)| {
-            let seeds = request.seeds.iter().enumerate();
-            seeds.map(move |(index, &seed)| Draft {
-                prompt,
+    /// A part of the answers to `texts`, whose `requests` these are, portion by portion.
+    fn answers(
+        &self,
+        texts: &[String],
+        requests: &[GenerationRequest],
+        part: &[Portion],
+    ) -> Result<Vec<Vec<Sample>>, Error> {
+        let drafts = part.iter().flat_map(|portion| {
+            let request = &requests[portion.request];
+            portion.answers.clone().map(move |index| Draft {
+                prompt: &texts[portion.request],
                 index,
-                seed,
+                seed: request.seeds[index],
                 ids: request.prompt_ids.clone(),
                 answer: Generation {
                     ids: Vec::new(),
@@ -130,7 +132,7 @@ impl ByBlocks<'_> {
             block += 1;
             left -= length;
         }
-        let rows = drafts.into_iter().map(|draft| {
+        let mut rows = drafts.into_iter().map(|draft| {
             to_row(
                 self.tokenizer,
                 draft.prompt,
@@ -139,11 +141,10 @@ impl ByBlocks<'_> {
                 self.config,
             )
         });
-        let rows = rows.collect::<Result<Vec<_>, _>>()?;
-        let each = requests
-            .first()
-            .map_or(1, |(_, request)| request.seeds.len());
-        Ok(rows.chunks(each.max(1)).map(<[Sample]>::to_vec).collect())
+        let portions = part.iter().map(|portion| portion.answers.len());
+        portions
+            .map(|count| rows.by_ref().take(count).collect())
+            .collect()
     }
 
     /// Adds a block to each draft: the one after which the reward likes the answer best, the first of

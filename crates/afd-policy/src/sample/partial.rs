@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// The answers to the prompts of one batch of the plan, in its order.
+/// The answers of one batch of the plan, portion by portion in its order.
 #[derive(Serialize, Deserialize)]
 pub(super) struct FinishedBatch {
     pub(super) batch: usize,

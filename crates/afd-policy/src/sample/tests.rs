@@ -207,6 +207,22 @@ fn merged_shards_are_the_unsharded_file_byte_by_byte() {
 }
 
 #[test]
+fn answers_to_a_prompt_that_are_drawn_apart_come_together_in_order() {
+    let fixture = Fixture::new();
+    let apart = SampleConfig {
+        generation_batch_size: 1,
+        ..SHORT
+    };
+    let known = |text: String| -> Vec<_> {
+        let row = |row: Sample| (row.prompt, row.index, row.completion_ids);
+        rows(&text).into_iter().map(row).collect()
+    };
+    let whole = known(fixture.drawn(&SHORT, None));
+    assert_eq!(whole.len(), 2 * PROMPTS.len());
+    assert_eq!(known(fixture.drawn(&apart, None)), whole);
+}
+
+#[test]
 fn a_shard_of_other_prompts_is_refused() {
     let fixture = Fixture::new();
     let other = fixture.prompts("other.jsonl", &["x", "y", "z"]);

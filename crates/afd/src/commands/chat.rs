@@ -39,10 +39,10 @@ pub(crate) fn run(args: &ChatArgs) -> Result<(), Error> {
             Some(chat) => chat.prompt(&turns)?,
             None => human_assistant(&turns),
         };
-        let texts = [dialogue.clone()];
-        let requests = sample::requests(&tokenizer, &texts, 1, args.model.seed)?;
-        let requests: Vec<_> = requests.iter().collect();
-        let answers = sample::answer(&model, &tokenizer, &[&dialogue], &requests, &config)?;
+        let texts = std::slice::from_ref(&dialogue);
+        let requests = sample::requests(&tokenizer, texts, 1, args.model.seed)?;
+        let texts = [dialogue.as_str()];
+        let answers = sample::answer_all(&model, None, &tokenizer, &texts, &requests, &config)?;
         let answer = answers
             .into_iter()
             .flatten()

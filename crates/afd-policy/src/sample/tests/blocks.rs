@@ -56,7 +56,8 @@ fn one_block_is_the_best_of_its_candidates_and_many_keep_the_policys_log_probs()
                     .map(|k| afd_stage::seed::derive(seed, "block", k))
                     .collect(),
             };
-            let drawn = answer(&policy, &tokenizer, &[&prompt], &[&candidates], &SHORT).unwrap();
+            let drawn = answer_all(&policy, None, &tokenizer, &[&prompt], &[candidates], &SHORT);
+            let drawn = drawn.unwrap();
             let scores: Vec<_> = drawn[0]
                 .iter()
                 .map(|row| (prompt.as_str(), row.completion.as_str()))

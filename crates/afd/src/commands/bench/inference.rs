@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use afd_backend::{Placement, device::workers, workers::for_each};
 use afd_model::{
-    CausalLm, Generation, GenerationRequest, SamplingParams, Sequence, Stop, generate, never,
-    plan_batches,
+    CausalLm, Generation, GenerationRequest, SamplingParams, Sequence, Stop, by_request, generate,
+    never, plan_batches,
 };
 
 use afd_policy::sample::parts;
@@ -62,18 +62,18 @@ pub(super) fn draw(
     let plan = plan_batches(requests, ROWS, parts(&device));
     let states = workers(&device).min(plan.len()).max(1);
     let draw = |model: &CausalLm, batch: usize| {
-        let asked: Vec<&GenerationRequest> = plan[batch].iter().map(|&i| &requests[i]).collect();
+        let asked = plan[batch].iter().map(|portion| portion.of(requests));
+        let asked: Vec<GenerationRequest> = asked.collect();
+        let asked: Vec<&GenerationRequest> = asked.iter().collect();
         generate(model, &asked, ROWS, &params, &ENDLESS)
     };
-    let mut drawn: Vec<Vec<Generation>> = vec![Vec::new(); requests.len()];
+    let mut drawn: Vec<Vec<Vec<Generation>>> = vec![Vec::new(); plan.len()];
     let states = vec![model.clone(); states];
     for_each(states, plan.len(), draw, |batch, answers| {
-        for (answers, &request) in answers.into_iter().zip(&plan[batch]) {
-            drawn[request] = answers;
-        }
+        drawn[batch] = answers;
         Ok(())
     })?;
-    Ok(drawn)
+    Ok(by_request(&plan, drawn, requests.len()))
 }
 
 /// Requests of all answers to `count` prompts of `tokens` tokens.
