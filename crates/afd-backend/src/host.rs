@@ -149,6 +149,15 @@ pub fn log_sum_exp(x: &[f32]) -> f32 {
 mod tests {
     use super::*;
 
+    /// A feature of pulp's for each generation has to be asked for; without one, its processors get what the first
+    /// had.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn processors_with_avx2_or_avx_512_are_compiled_for() {
+        let wide = matches!(Arch::new(), Arch::V3(_) | Arch::V4(_));
+        assert_eq!(wide, pulp::x86::V3::try_new().is_some());
+    }
+
     #[test]
     fn exp_is_the_exponential() {
         for i in -8700..=8800 {
