@@ -7,6 +7,12 @@ pub(crate) trait Number: Copy + Send + Sync {
     /// Its bits once it is bf16, to the nearest, ties to even.
     fn to_bf16(self) -> u16;
 
+    /// What bf16 keeps of it.
+    #[inline(always)]
+    fn rounded(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bf16()) << 16)
+    }
+
     /// Itself, in f32.
     fn to_f32(self) -> f32;
 
@@ -74,6 +80,7 @@ mod tests {
             let x = f32::from_bits(0x3f80_0000 + i * 7919);
             let exact = bf16::from_f32(x);
             assert_eq!(of(x), exact.to_bits(), "{x}");
+            assert_eq!(x.rounded(), exact.to_f32());
             assert_eq!(exact.to_f32(), Number::to_f32(exact));
             assert_eq!(bf16::nearest(x), exact);
         }

@@ -1,7 +1,10 @@
 //! What kernels on Flex are made of, beside the loops of [`crate::host`]: matrix products on slices.
 
 pub(super) mod bf16;
+pub(super) mod held;
 pub(super) mod matrix;
+pub(super) mod panels;
+mod strip;
 
 use burn::{
     backend::flex::FlexTensor,

@@ -3,9 +3,10 @@
 
 use std::marker::PhantomData;
 
-use super::pack::SIDE;
+/// Columns of a strip.
+pub(super) const WIDTH: usize = 32;
 
-/// The columns of two panels: up to 32 of a matrix in a slice. No two strips have a column in common.
+/// Up to [`WIDTH`] columns of a matrix in a slice. No two strips have a column in common.
 pub(super) struct Strip<'a> {
     start: *mut f32,
     /// How far apart rows are.
@@ -34,16 +35,17 @@ impl<'a> Strip<'a> {
             start: start.wrapping_add(first),
             apart,
             rows,
-            columns: (columns - first).min(2 * SIDE),
+            columns: (columns - first).min(WIDTH),
             borrowed: PhantomData,
         };
-        (0..columns).step_by(2 * SIDE).map(strip).collect()
+        (0..columns).step_by(WIDTH).map(strip).collect()
     }
 
     /// Where `rows` whole rows from `row` on begin, and how far apart they are; none where there are fewer or they are
-    /// narrower than two panels.
+    /// narrower.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn whole(&mut self, row: usize, rows: usize) -> Option<(*mut f32, usize)> {
-        let fits = row + rows <= self.rows && self.columns == 2 * SIDE;
+        let fits = row + rows <= self.rows && self.columns == WIDTH;
         fits.then(|| (self.start.wrapping_add(row * self.apart), self.apart))
     }
 

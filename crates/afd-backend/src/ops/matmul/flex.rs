@@ -1,14 +1,14 @@
 //! The product in bf16 on Flex, which has no such type to compute in.
 
 use burn::backend::{Flex, flex::FlexTensor};
-use burn::tensor::{DType, bf16};
 
 use super::{Inputs, Kernel};
-use crate::host::Number;
 use crate::ops::flex::{
-    bf16::{Weights, multiply},
-    matrix,
+    bf16::{Weights, is_native, multiply},
+    held::Held,
     matrix::Matrix,
+    panels,
+    panels::Panels,
     tensor, unwritten, values,
 };
 
@@ -36,24 +36,59 @@ impl Kernel for Flex {
     }
 }
 
-/// The weight, or its transpose, for products.
-pub(super) fn packed(weight: &FlexTensor, transposed: bool) -> Weights {
-    fn of<T: Number>(weight: Matrix<'_, T>, transposed: bool) -> Weights {
-        Weights::new(if transposed { weight.t() } else { weight })
+/// A weight as many products without gradients take it.
+#[derive(Debug)]
+pub(super) enum Packed {
+    /// In bf16, for a unit of the processor's.
+    Native(Weights),
+    /// For any processor.
+    Panels(Panels),
+}
+
+impl Packed {
+    /// For products in f32 or, `rounded`, in bf16.
+    pub(super) fn new(weight: &FlexTensor, rounded: bool) -> Self {
+        with(weight, |weight| match rounded && is_native() {
+            true => Self::Native(weight.weights()),
+            false => Self::Panels(weight.panels(rounded)),
+        })
     }
+
+    /// Contiguous `x`, f32, by it.
+    pub(super) fn times(&self, x: &FlexTensor) -> FlexTensor {
+        match self {
+            Self::Native(weights) => times(x, weights),
+            Self::Panels(panels) => {
+                let x = rows(x);
+                let shape = [x.rows(), panels.columns()];
+                let mut out = unwritten(shape[0] * shape[1]);
+                panels::multiply(&mut out, x, panels);
+                tensor(out, shape)
+            }
+        }
+    }
+}
+
+/// The weight, or its transpose, for products in bf16.
+fn packed(weight: &FlexTensor, transposed: bool) -> Weights {
+    with(weight, |weight| match transposed {
+        true => weight.t().weights(),
+        false => weight.weights(),
+    })
+}
+
+fn with<T>(weight: &FlexTensor, make: impl FnOnce(Held<'_>) -> T) -> T {
     let forwards = match weight.layout().has_positive_strides() {
         true => weight.clone(),
         false => weight.to_contiguous(),
     };
-    let found = match forwards.dtype() {
-        DType::BF16 => matrix::<bf16>(&forwards, forwards.storage()).map(|w| of(w, transposed)),
-        _ => matrix::<f32>(&forwards, forwards.storage()).map(|w| of(w, transposed)),
-    };
-    found.unwrap_or_else(|| unreachable!("two dimensions that run forwards"))
+    Held::of(&forwards)
+        .map(make)
+        .unwrap_or_else(|| unreachable!("f32 or bf16, in two dimensions that run forwards"))
 }
 
 /// Contiguous `x`, f32, by it.
-pub(super) fn times(x: &FlexTensor, weight: &Weights) -> FlexTensor {
+fn times(x: &FlexTensor, weight: &Weights) -> FlexTensor {
     let x = rows(x);
     let shape = [x.rows(), weight.columns()];
     let mut out = unwritten(shape[0] * shape[1]);

@@ -8,11 +8,16 @@ use std::{arch::asm, sync::OnceLock};
 use rayon::prelude::*;
 
 use super::{
-    super::matrix::Matrix,
+    super::{
+        matrix::Matrix,
+        strip::{Strip, WIDTH},
+    },
     Number,
     pack::{Line, Order, Packed, SIDE},
-    strip::Strip,
 };
+
+/// A strip is two panels.
+const _: () = assert!(WIDTH == 2 * SIDE);
 
 /// Multiplications of a product below which threads cost more than they bring.
 const WORTH_THREADS: usize = 1 << 22;

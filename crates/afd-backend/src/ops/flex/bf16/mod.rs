@@ -10,16 +10,22 @@ mod amx;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod spare;
-#[cfg(target_arch = "x86_64")]
-mod strip;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use super::{
     matrix::{self, Matrix},
     unwritten,
 };
 use crate::host::{Number, Threads, for_rows, wide};
+
+/// Whether this processor has a unit for it.
+pub(crate) fn is_native() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return amx::is_available();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
 
 /// A right factor, as it is multiplied by here.
 #[derive(Debug)]
@@ -37,7 +43,7 @@ enum Factor {
 impl Weights {
     pub(crate) fn new<T: Number>(right: Matrix<'_, T>) -> Self {
         #[cfg(target_arch = "x86_64")]
-        if amx::is_available() {
+        if is_native() {
             let tiles = pack::Packed::new(right.t(), pack::Order::Panels);
             return Self(Factor::Tiles(tiles));
         }
@@ -93,8 +99,7 @@ fn rounded<T: Number>(matrix: Matrix<'_, T>) -> Vec<f32> {
             #[inline(always)]
             || {
                 for (j, value) in row.iter_mut().enumerate() {
-                    let number = matrix.from(i, j)[0];
-                    *value = f32::from_bits(u32::from(number.to_bf16()) << 16);
+                    *value = matrix.from(i, j)[0].rounded();
                 }
             },
         );

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Numbers that bf16 cannot hold, of all sizes and signs.
-fn numbers(count: usize, seed: u32) -> Vec<f32> {
+pub(in super::super) fn numbers(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
     let next = |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -17,7 +17,7 @@ fn kept(x: f32) -> f64 {
 }
 
 /// A matrix of this shape, whichever way round it lies.
-fn matrix(values: &[f32], shape: [usize; 2], transposed: bool) -> Matrix<'_> {
+pub(in super::super) fn matrix(values: &[f32], shape: [usize; 2], transposed: bool) -> Matrix<'_> {
     let strides = if transposed {
         [1, shape[0]]
     } else {

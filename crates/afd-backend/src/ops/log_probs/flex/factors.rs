@@ -7,7 +7,7 @@ use burn::{
     tensor::{DType, bf16},
 };
 
-use crate::ops::flex::{bf16 as products, matrix, matrix::Matrix};
+use crate::ops::flex::{bf16 as products, held::Held, matrix, matrix::Matrix};
 
 /// `[N, D]` and `[D, V]`.
 pub(super) enum Factors<'a> {
@@ -23,43 +23,6 @@ pub(super) struct Head<'a> {
     backwards: OnceCell<products::Weights>,
 }
 
-/// Weights that are read alone may be held in bf16.
-#[derive(Clone, Copy)]
-enum Held<'a> {
-    F32(Matrix<'a>),
-    Bf16(Matrix<'a, bf16>),
-}
-
-impl Held<'_> {
-    fn shape(self) -> [usize; 2] {
-        match self {
-            Self::F32(weight) => [weight.rows(), weight.columns()],
-            Self::Bf16(weight) => [weight.rows(), weight.columns()],
-        }
-    }
-
-    fn is_transposed(self) -> bool {
-        match self {
-            Self::F32(weight) => weight.is_transposed(),
-            Self::Bf16(weight) => weight.is_transposed(),
-        }
-    }
-
-    fn packed(self) -> products::Weights {
-        match self {
-            Self::F32(weight) => products::Weights::new(weight),
-            Self::Bf16(weight) => products::Weights::new(weight),
-        }
-    }
-
-    fn t(self) -> Self {
-        match self {
-            Self::F32(weight) => Self::F32(weight.t()),
-            Self::Bf16(weight) => Self::Bf16(weight.t()),
-        }
-    }
-}
-
 impl<'a> Factors<'a> {
     /// None for other types than these.
     pub(super) fn of(hidden: &'a FlexTensor, weight: &'a FlexTensor) -> Option<Self> {
@@ -68,14 +31,9 @@ impl<'a> Factors<'a> {
                 matrix(hidden, hidden.storage())?,
                 matrix(weight, weight.storage())?,
             )),
-            (DType::BF16, held) => {
-                let weight = match held {
-                    DType::F32 => Held::F32(matrix(weight, weight.storage())?),
-                    DType::BF16 => Held::Bf16(matrix(weight, weight.storage())?),
-                    _ => return None,
-                };
+            (DType::BF16, _) => {
                 let head = Head {
-                    weight,
+                    weight: Held::of(weight)?,
                     forwards: OnceCell::new(),
                     backwards: OnceCell::new(),
                 };
@@ -113,7 +71,7 @@ impl<'a> Factors<'a> {
             }
             Self::Bf16(hidden, head) => {
                 let (part, [_, vocab]) = (hidden.narrow(start, rows), head.weight.shape());
-                let weights = head.forwards.get_or_init(|| head.weight.packed());
+                let weights = head.forwards.get_or_init(|| head.weight.weights());
                 products::multiply(out, vocab, false, part, weights);
             }
         }
@@ -127,7 +85,7 @@ impl<'a> Factors<'a> {
                 matrix::multiply(out, width, false, 1.0, of_logits, weight.t(), true);
             }
             Self::Bf16(_, head) => {
-                let weights = head.backwards.get_or_init(|| head.weight.t().packed());
+                let weights = head.backwards.get_or_init(|| head.weight.t().weights());
                 products::multiply(out, head.weight.shape()[0], false, of_logits, weights);
             }
         }
