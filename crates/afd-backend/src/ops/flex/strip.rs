@@ -60,6 +60,7 @@ impl<'a> Strip<'a> {
     }
 
     /// Zeros everywhere.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn clear(&mut self) {
         for row in 0..self.rows {
             self.line(row).fill(0.0);
