@@ -44,7 +44,7 @@ enum Lines {
 }
 
 /// 32 columns of a row.
-type F32 = [f32; WIDTH];
+type F32 = [[f32; HALF]; 2];
 
 /// The same rounded to bf16: column `i` in the lower half of a number and column `i + 16` in the upper, so that a
 /// register of them becomes two.
@@ -125,7 +125,7 @@ trait Line: Copy + Send + Sync {
 }
 
 impl Line for F32 {
-    const ZERO: Self = [0.0; WIDTH];
+    const ZERO: Self = [[0.0; HALF]; 2];
 
     #[inline(always)]
     fn factor<T: Number>(number: T) -> f32 {
@@ -134,13 +134,20 @@ impl Line for F32 {
 
     #[inline(always)]
     fn of(columns: &[f32; WIDTH]) -> Self {
-        *columns
+        let [mut lower, mut upper] = Self::ZERO;
+        lower.copy_from_slice(&columns[..HALF]);
+        upper.copy_from_slice(&columns[HALF..]);
+        [lower, upper]
     }
 
     #[inline(always)]
     fn halves<S: Simd>(&self, _: S, first: usize) -> [S::f32s; 2] {
-        let from = |start| S::as_simd_f32s(&self[start..start + S::F32_LANES]).0[0];
-        [from(first), from(HALF + first)]
+        let [lower, upper] = self;
+        let columns = first..first + S::F32_LANES;
+        [
+            S::as_simd_f32s(&lower[columns.clone()]).0[0],
+            S::as_simd_f32s(&upper[columns]).0[0],
+        ]
     }
 }
 
@@ -162,7 +169,10 @@ impl Line for Bf16 {
         let both = S::as_simd_u32s(&self[first..first + S::U32_LANES]).0[0];
         let lower = simd.wrapping_dyn_shl_u32s(both, simd.splat_u32s(16));
         let upper = simd.and_u32s(both, simd.splat_u32s(0xffff_0000));
-        [lower, upper].map(|half| simd.transmute_f32s_u32s(half))
+        [
+            simd.transmute_f32s_u32s(lower),
+            simd.transmute_f32s_u32s(upper),
+        ]
     }
 }
 
@@ -288,35 +298,44 @@ impl<L: Line> Product<'_, L> {
     ) {
         let factors = left.as_chunks::<ROWS>().0.iter().zip(self.panel);
         for first in (0..HALF).step_by(WIDE * S::F32_LANES) {
-            let columns: [usize; WIDE] = std::array::from_fn(|at| first + at * S::F32_LANES);
             let mut sums = [[[simd.splat_f32s(0.0); 2]; WIDE]; ROWS];
             for (x, line) in factors.clone() {
                 let mut y = [[simd.splat_f32s(0.0); 2]; WIDE];
-                for (y, first) in y.iter_mut().zip(columns) {
-                    *y = line.halves(simd, first);
+                for (at, y) in y.iter_mut().enumerate() {
+                    *y = line.halves(simd, first + at * S::F32_LANES);
                 }
                 for (sums, x) in sums.iter_mut().zip(x) {
                     let x = simd.splat_f32s(*x);
                     for (sums, y) in sums.iter_mut().zip(y) {
-                        sums[0] = simd.mul_add_f32s(x, y[0], sums[0]);
-                        sums[1] = simd.mul_add_f32s(x, y[1], sums[1]);
+                        // Not `mul_add`, which calls a function where the processor has no such instruction.
+                        sums[0] = simd.mul_add_e_f32s(x, y[0], sums[0]);
+                        sums[1] = simd.mul_add_e_f32s(x, y[1], sums[1]);
                     }
                 }
             }
             for (i, sums) in sums.into_iter().enumerate() {
                 let line = self.out.line(row + i);
-                for (sums, first) in sums.into_iter().zip(columns) {
-                    for (sums, start) in sums.into_iter().zip([first, HALF + first]) {
-                        let mut numbers = [0.0; HALF];
-                        S::as_mut_simd_f32s(&mut numbers).0[0] = sums;
-                        let end = line.len().min(start + S::F32_LANES);
-                        if let Some(line) = line.get_mut(start..end) {
-                            line.copy_from_slice(&numbers[..line.len()]);
-                        }
-                    }
+                for (at, sums) in sums.into_iter().enumerate() {
+                    let start = first + at * S::F32_LANES;
+                    store::<S>(line, start, sums[0]);
+                    store::<S>(line, HALF + start, sums[1]);
                 }
             }
         }
+    }
+}
+
+/// What of a register there is room for, from column `start` on.
+#[inline(always)]
+fn store<S: Simd>(line: &mut [f32], start: usize, numbers: S::f32s) {
+    if let Some(line) = line.get_mut(start..start + S::F32_LANES) {
+        S::as_mut_simd_f32s(line).0[0] = numbers;
+        return;
+    }
+    let mut whole = [0.0; HALF];
+    S::as_mut_simd_f32s(&mut whole).0[0] = numbers;
+    for (number, value) in line.iter_mut().skip(start).zip(whole) {
+        *number = value;
     }
 }
 
@@ -337,26 +356,42 @@ mod tests {
         [false, true].map(|rounded| Panels::new(right, rounded))
     }
 
-    /// By one thread with the narrowest registers, and by many with the widest.
-    fn products(a: Matrix<'_>, b: &Panels) -> [Vec<f32>; 2] {
-        let mut out = [(); 2].map(|()| vec![f32::NAN; a.rows() * b.columns]);
-        multiply(&mut out[1], a, b);
-        fn narrow<L: Line>(out: &mut [f32], a: Matrix<'_>, lines: &[L], columns: usize) {
+    /// By this processor, on as many threads as it is worth, and by registers of 1, 4, 8 and 16 numbers.
+    fn products(a: Matrix<'_>, b: &Panels) -> Vec<Vec<f32>> {
+        fn narrow<L: Line, S: Simd>(
+            simd: S,
+            a: Matrix<'_>,
+            lines: &[L],
+            columns: usize,
+        ) -> Vec<f32> {
             let left = tiles::<L>(a);
-            let strips = Strip::all(out, columns, [a.rows(), columns]);
+            let mut out = vec![f32::NAN; a.rows() * columns];
+            let strips = Strip::all(&mut out, columns, [a.rows(), columns]);
             for (out, panel) in strips.into_iter().zip(lines.chunks(a.columns())) {
                 Product {
                     left: &left,
                     panel,
                     out,
                 }
-                .with_simd(pulp::Scalar);
+                .with_simd(simd);
             }
+            out
         }
-        match &b.lines {
-            Lines::F32(lines) => narrow(&mut out[0], a, lines, b.columns),
-            Lines::Bf16(lines) => narrow(&mut out[0], a, lines, b.columns),
+        fn all<L: Line>(a: Matrix<'_>, lines: &[L], columns: usize) -> Vec<Vec<f32>> {
+            vec![
+                narrow(pulp::Scalar, a, lines, columns),
+                narrow(pulp::Scalar128b, a, lines, columns),
+                narrow(pulp::Scalar256b, a, lines, columns),
+                narrow(pulp::Scalar512b, a, lines, columns),
+            ]
         }
+        let mut out = match &b.lines {
+            Lines::F32(lines) => all(a, lines, b.columns),
+            Lines::Bf16(lines) => all(a, lines, b.columns),
+        };
+        let mut chosen = vec![f32::NAN; a.rows() * b.columns];
+        multiply(&mut chosen, a, b);
+        out.push(chosen);
         out
     }
 

@@ -1,4 +1,4 @@
-//! The product in bf16 on Flex, which has no such type to compute in.
+//! Products with weights on Flex: in bf16, which it has no type to compute in, and by weights laid out once.
 
 use burn::backend::{Flex, flex::FlexTensor};
 
@@ -14,7 +14,7 @@ use crate::ops::flex::{
 
 impl Kernel for Flex {
     fn forward(x: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
-        times(&x.to_contiguous(), &packed(weight, false))
+        times(&x.to_contiguous(), &weights(weight, false))
     }
 
     fn backward(
@@ -23,7 +23,7 @@ impl Kernel for Flex {
         [wants_x, wants_weight]: [bool; 2],
     ) -> [Option<FlexTensor>; 2] {
         let gradient = gradient.to_contiguous();
-        let of_x = wants_x.then(|| times(&gradient, &packed(&inputs.weight, true)));
+        let of_x = wants_x.then(|| times(&gradient, &weights(&inputs.weight, true)));
         let of_weight = wants_weight.then(|| {
             let x = inputs.x.to_contiguous();
             let (x, g) = (rows(&x), rows(&gradient));
@@ -48,7 +48,7 @@ pub(super) enum Packed {
 impl Packed {
     /// For products in f32 or, `rounded`, in bf16.
     pub(super) fn new(weight: &FlexTensor, rounded: bool) -> Self {
-        with(weight, |weight| match rounded && is_native() {
+        held(weight, |weight| match rounded && is_native() {
             true => Self::Native(weight.weights()),
             false => Self::Panels(weight.panels(rounded)),
         })
@@ -58,26 +58,23 @@ impl Packed {
     pub(super) fn times(&self, x: &FlexTensor) -> FlexTensor {
         match self {
             Self::Native(weights) => times(x, weights),
-            Self::Panels(panels) => {
-                let x = rows(x);
-                let shape = [x.rows(), panels.columns()];
-                let mut out = unwritten(shape[0] * shape[1]);
-                panels::multiply(&mut out, x, panels);
-                tensor(out, shape)
-            }
+            Self::Panels(panels) => product(x, panels.columns(), |out, x| {
+                panels::multiply(out, x, panels);
+            }),
         }
     }
 }
 
 /// The weight, or its transpose, for products in bf16.
-fn packed(weight: &FlexTensor, transposed: bool) -> Weights {
-    with(weight, |weight| match transposed {
+fn weights(weight: &FlexTensor, transposed: bool) -> Weights {
+    held(weight, |weight| match transposed {
         true => weight.t().weights(),
         false => weight.weights(),
     })
 }
 
-fn with<T>(weight: &FlexTensor, make: impl FnOnce(Held<'_>) -> T) -> T {
+/// What `make` makes of a weight as it is held.
+fn held<T>(weight: &FlexTensor, make: impl FnOnce(Held<'_>) -> T) -> T {
     let forwards = match weight.layout().has_positive_strides() {
         true => weight.clone(),
         false => weight.to_contiguous(),
@@ -87,13 +84,24 @@ fn with<T>(weight: &FlexTensor, make: impl FnOnce(Held<'_>) -> T) -> T {
         .unwrap_or_else(|| unreachable!("f32 or bf16, in two dimensions that run forwards"))
 }
 
-/// Contiguous `x`, f32, by it.
+/// Contiguous `x`, f32, by a weight for products in bf16.
 fn times(x: &FlexTensor, weight: &Weights) -> FlexTensor {
+    let columns = weight.columns();
+    product(x, columns, |out, x| {
+        multiply(out, columns, false, x, weight)
+    })
+}
+
+/// `[M, columns]` as `multiply` writes it, row after row, from contiguous `x`.
+fn product(
+    x: &FlexTensor,
+    columns: usize,
+    multiply: impl FnOnce(&mut [f32], Matrix<'_>),
+) -> FlexTensor {
     let x = rows(x);
-    let shape = [x.rows(), weight.columns()];
-    let mut out = unwritten(shape[0] * shape[1]);
-    multiply(&mut out, shape[1], false, x, weight);
-    tensor(out, shape)
+    let mut out = unwritten(x.rows() * columns);
+    multiply(&mut out, x);
+    tensor(out, [x.rows(), columns])
 }
 
 fn rows(x: &FlexTensor) -> Matrix<'_> {

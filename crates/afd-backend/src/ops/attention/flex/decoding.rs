@@ -99,7 +99,7 @@ impl WithSimd for Scores<'_> {
             let (key, rest) = S::as_simd_f32s(&self.keys.from(j, 0)[..d]);
             let mut sum = simd.splat_f32s(0.0);
             for (q, key) in q.iter().zip(key) {
-                sum = simd.mul_add_f32s(*q, *key, sum);
+                sum = simd.mul_add_e_f32s(*q, *key, sum);
             }
             let rest: f32 = rest_q.iter().zip(rest).map(|(q, key)| q * key).sum();
             *score = self.scale * (simd.reduce_sum_f32s(sum) + rest);
@@ -128,10 +128,10 @@ impl WithSimd for Sum<'_> {
             let lanes = values.map(|value| S::as_simd_f32s(value).0);
             let by = weights.map(|weight| simd.splat_f32s(weight));
             for (at, out) in out.iter_mut().enumerate() {
-                let first = simd.mul_add_f32s(by[0], lanes[0][at], *out);
+                let first = simd.mul_add_e_f32s(by[0], lanes[0][at], *out);
                 let second = simd.mul_f32s(by[1], lanes[1][at]);
-                let first = simd.mul_add_f32s(by[2], lanes[2][at], first);
-                let second = simd.mul_add_f32s(by[3], lanes[3][at], second);
+                let first = simd.mul_add_e_f32s(by[2], lanes[2][at], first);
+                let second = simd.mul_add_e_f32s(by[3], lanes[3][at], second);
                 *out = simd.add_f32s(first, second);
             }
             let whole = d - rest.len();
