@@ -42,8 +42,8 @@ impl Portion {
 /// batches of `max_rows` if those are more, and fewer if they had less than 32 answers each. Of very many
 /// batches, up to eight make a part, so that answers join others, as long as 16 parts remain, and
 /// `parts`. Parts are as equal as portions allow, and prompts of a part of similar length. A portion is a whole
-/// request, unless that has more answers than a batch; those are cut equally. Portions of a request come in the
-/// order of its answers.
+/// request, unless that has more answers than a batch or than an equal share of all for each of `parts`, 32 at least:
+/// those are cut where one part ends and the next begins. Portions of a request come in the order of its answers.
 pub fn plan_batches(
     requests: &[GenerationRequest],
     max_rows: usize,
@@ -60,21 +60,22 @@ pub fn plan_batches(
     let count = total.div_ceil(rows * batches);
     let mut order: Vec<usize> = (0..requests.len()).collect();
     order.sort_by_key(|&i| requests[i].prompt_ids.len());
-    let portions = order.into_iter().flat_map(|request| {
+    let part = |place: usize| (place * count / total.max(1)).min(count.saturating_sub(1));
+    let (mut before, mut placed) = (0, Vec::new());
+    for request in order {
         let all = answers(request);
-        let cuts = all.div_ceil(rows).max(1);
-        (0..cuts).map(move |cut| Portion {
-            request,
-            answers: all * cut / cuts..all * (cut + 1) / cuts,
-        })
-    });
-    // A portion belongs where its first answer does when all answers are cut into equal parts.
-    let mut before = 0;
-    let mut placed: Vec<(usize, Portion)> = Vec::new();
-    for portion in portions {
-        let part = before * count / total.max(1);
-        before += portion.answers.len();
-        placed.push((part, portion));
+        // Where each answer belongs when all are cut into equal parts; the others of a whole request follow its first.
+        let is_cut = all > rows;
+        let place = |k| before + if is_cut { k } else { 0 };
+        let parts: Vec<usize> = (0..all.max(1)).map(|k| part(place(k))).collect();
+        let mut start = 0;
+        for together in parts.chunk_by(|part, next| part == next) {
+            let end = all.min(start + together.len());
+            let answers = start..end;
+            placed.push((together[0], Portion { request, answers }));
+            start = end;
+        }
+        before += all;
     }
     placed
         .chunk_by(|(part, _), (next, _)| part == next)
@@ -124,9 +125,9 @@ mod tests {
         // Sixteen answers in four parts, and a request that is larger than one.
         let cut = [
             whole[..3].to_vec(),
-            vec![portion(2, 0..2), portion(3, 0..3)],
-            vec![portion(3, 3..6)],
-            vec![portion(3, 6..9)],
+            vec![portion(2, 0..2), portion(3, 0..1)],
+            vec![portion(3, 1..5)],
+            vec![portion(3, 5..9)],
         ];
         assert_eq!(plan(&few, 4, 1), cut);
         let sizes = |plan: Vec<Vec<Portion>>| plan.iter().map(Vec::len).collect::<Vec<_>>();
@@ -147,8 +148,27 @@ mod tests {
         assert_eq!(plan(&[(7, 64)], 64, 8), halves);
         // One part where that is what is wanted.
         assert_eq!(plan(&[(7, 64)], 64, 1), [[portion(0, 0..64)]]);
-        // A request without answers is there.
+        // Two of 48 are three parts of 32.
+        let thirds = [
+            vec![portion(0, 0..32)],
+            vec![portion(0, 32..48), portion(1, 0..16)],
+            vec![portion(1, 16..48)],
+        ];
+        assert_eq!(plan(&[(7, 48); 2], 64, 8), thirds);
+        // Of parts that are several batches, one reads the prompt of one request once.
+        for part in plan(&[(7, 500); 40], 64, 8) {
+            assert!(
+                part.windows(2)
+                    .all(|pair| pair[0].request != pair[1].request)
+            );
+        }
+        // A request without answers is there, also behind all others.
         assert_eq!(plan(&[(7, 0)], 64, 8), [[portion(0, 0..0)]]);
+        let last = [
+            vec![portion(0, 0..32)],
+            vec![portion(0, 32..64), portion(1, 0..0)],
+        ];
+        assert_eq!(plan(&[(7, 64), (8, 0)], 64, 8), last);
     }
 
     #[test]
