@@ -17,6 +17,12 @@ use crate::{
 /// forward pass, padded or not, with gradients or without, says of it on the same device.
 const SAME: f32 = 1e-5;
 
+/// The same between answers drawn alone and in company, where a device may sum one row in another order than many: on
+/// average, and at most. To change each weight by its last place moves half of these log-probabilities by more than
+/// 7e-7, and one of 5,000 by 4e-5.
+const JOINED_MEAN: f32 = 1e-6;
+const JOINED_MOST: f32 = 1e-4;
+
 fn request(prompt: &[u32], seeds: &[u64]) -> GenerationRequest {
     GenerationRequest {
         prompt_ids: prompt.to_vec(),
@@ -274,10 +280,17 @@ fn answers_that_join_others_are_those_drawn_alone() {
         );
         for max_rows in [1, 3, 16, 1000] {
             let drawn = generate(&model, &asked, max_rows, &params, &STOP).unwrap();
+            let mut sum = 0.0;
             for (drawn, alone) in drawn.iter().flatten().zip(alone.iter().flatten()) {
                 assert_eq!((&drawn.ids, drawn.finish), (&alone.ids, alone.finish));
-                assert_close(&drawn.log_probs, &alone.log_probs, SAME);
+                assert_close(&drawn.log_probs, &alone.log_probs, JOINED_MOST);
+                let pairs = drawn.log_probs.iter().zip(&alone.log_probs);
+                sum += pairs
+                    .map(|(drawn, alone)| (drawn - alone).abs())
+                    .sum::<f32>();
             }
+            let mean = sum / tokens as f32;
+            assert!(mean <= JOINED_MEAN, "{mean} on average");
             let count =
                 |answers: &Vec<Vec<Generation>>| answers.iter().map(Vec::len).collect::<Vec<_>>();
             assert_eq!(count(&drawn), count(&alone));
