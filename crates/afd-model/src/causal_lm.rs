@@ -27,10 +27,13 @@ pub struct CausalLm {
     /// The decoder.
     pub model: Decoder,
     lm_head: Option<Linear>,
+    /// The head as drawing takes it, while it does not change.
+    #[module(skip)]
+    packed_head: Option<OutputHead>,
 }
 
 /// The output head as products take it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct OutputHead {
     /// In the compute type, unless it is packed.
     weight: Tensor<2>,
@@ -86,7 +89,11 @@ impl CausalLm {
         }
         let model = Decoder::new(config.clone(), &weights)?;
         weights.finish()?;
-        Ok(Self { model, lm_head })
+        Ok(Self {
+            model,
+            lm_head,
+            packed_head: None,
+        })
     }
 
     /// The shape of the decoder.
@@ -102,8 +109,21 @@ impl CausalLm {
         }
     }
 
+    /// The same model to draw answers from, its weights laid out for that where the device wants it: once for all
+    /// threads that hold a copy, and for all calls of [`generate`](crate::generate()). To be dropped before they change.
+    pub fn for_drawing(&self) -> Self {
+        Self {
+            model: self.model.packed(),
+            packed_head: Some(self.head_for_reading()),
+            ..self.clone()
+        }
+    }
+
     /// The head for many products without gradients.
     pub(crate) fn head_for_reading(&self) -> OutputHead {
+        if let Some(head) = &self.packed_head {
+            return head.clone();
+        }
         let (weight, compute) = (self.head(), self.model.compute());
         match PackedWeight::new(weight.clone(), compute) {
             None => OutputHead {

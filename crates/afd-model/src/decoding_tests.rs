@@ -44,6 +44,9 @@ fn training_and_decoding_give_the_same_log_probs() {
         let request = request(&[3, 9, 4], &[1, 2, 3, 4, 5, 6, 7, 8]);
         let params = SamplingParams::unmodified(20);
         let answers = generate(&model, &[&request], 64, &params, &STOP).unwrap();
+        let laid_out = model.for_drawing().clone();
+        let again = generate(&laid_out, &[&request], 64, &params, &STOP).unwrap();
+        assert_eq!(again, answers);
         let texts: Vec<Vec<u32>> = answers[0]
             .iter()
             .map(|answer| [request.prompt_ids.as_slice(), &answer.ids].concat())

@@ -72,7 +72,9 @@ impl Linear {
 
     /// Lays the weight out for decoding, where the device wants that. It is not to change afterwards.
     pub(crate) fn pack(&mut self) {
-        self.packed = PackedWeight::new(self.weight.base(), self.compute);
+        if self.packed.is_none() {
+            self.packed = PackedWeight::new(self.weight.base(), self.compute);
+        }
     }
 
     /// `[B, T, in]` in any type to `[B, T, out]` in the type of activations.

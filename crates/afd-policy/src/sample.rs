@@ -213,11 +213,11 @@ impl<'a> Work<'a> {
             None => None,
             Some((dir, strength)) => {
                 let ours = (self.inputs.model, &self.tokenizer);
-                Some((load_other(ours, dir, placement)?, strength))
+                Some((load_other(ours, dir, placement)?.for_drawing(), strength))
             }
         };
         Ok(Policies {
-            model: load(self.inputs.model, &self.tokenizer, placement)?,
+            model: load(self.inputs.model, &self.tokenizer, placement)?.for_drawing(),
             away_from,
         })
     }

@@ -149,8 +149,8 @@ pub fn answer_all(
     let device = model.model.device();
     let plan = plan_batches(requests, config.generation_batch_size, parts(&device));
     // A thread needs its own of what it computes with.
-    let other = guide.map(|guide| (guide.away_from.clone(), guide.strength));
-    let states = vec![(model.clone(), other); workers(&device).min(plan.len()).max(1)];
+    let other = guide.map(|guide| (guide.away_from.for_drawing(), guide.strength));
+    let states = vec![(model.for_drawing(), other); workers(&device).min(plan.len()).max(1)];
     let draw = |(model, other): &(CausalLm, Option<(CausalLm, f64)>), part: usize| {
         let guide = other.as_ref().map(|(away_from, strength)| Guide {
             away_from,

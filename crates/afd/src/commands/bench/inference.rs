@@ -68,7 +68,7 @@ pub(super) fn draw(
         generate(model, &asked, ROWS, &params, &ENDLESS)
     };
     let mut drawn: Vec<Vec<Vec<Generation>>> = vec![Vec::new(); plan.len()];
-    let states = vec![model.clone(); states];
+    let states = vec![model.for_drawing(); states];
     for_each(states, plan.len(), draw, |batch, answers| {
         drawn[batch] = answers;
         Ok(())
