@@ -110,7 +110,8 @@ impl CausalLm {
     }
 
     /// The same model to draw answers from, its weights laid out for that where the device wants it: once for all
-    /// threads that hold a copy, and for all calls of [`generate`](crate::generate()). To be dropped before they change.
+    /// threads that hold a copy, and for all calls of [`generate`](crate::generate()). For drawing and scoring alone:
+    /// it is not to be trained, nor are weights to be put into it, since it would go on with the old ones.
     pub fn for_drawing(&self) -> Self {
         Self {
             model: self.model.packed(),

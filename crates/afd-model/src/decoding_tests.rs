@@ -1,6 +1,6 @@
 //! Writing answers: the cache against full forward passes, and draws against probabilities.
 
-use afd_backend::device::test_device;
+use afd_backend::{device::test_device, ops::PackedWeight};
 use burn::{
     Tensor,
     module::{Module, ModuleMapper, Param},
@@ -18,10 +18,10 @@ use crate::{
 const SAME: f32 = 1e-5;
 
 /// The same between answers drawn alone and in company, where a device may sum one row in another order than many: on
-/// average, and at most. To change each weight by its last place moves half of these log-probabilities by more than
-/// 7e-7, and one of 5,000 by 4e-5.
+/// average, and at most. On libtorch that is 6e-7 and 1.3e-5. To change each weight by its last place moves half of these
+/// log-probabilities by more than 7e-7, and one of 5,000 by 3.6e-5.
 const JOINED_MEAN: f32 = 1e-6;
-const JOINED_MOST: f32 = 1e-4;
+const JOINED_MOST: f32 = 4e-5;
 
 fn request(prompt: &[u32], seeds: &[u64]) -> GenerationRequest {
     GenerationRequest {
@@ -44,7 +44,11 @@ fn training_and_decoding_give_the_same_log_probs() {
         let request = request(&[3, 9, 4], &[1, 2, 3, 4, 5, 6, 7, 8]);
         let params = SamplingParams::unmodified(20);
         let answers = generate(&model, &[&request], 64, &params, &STOP).unwrap();
-        let laid_out = model.for_drawing().clone();
+        let mut laid_out = model.for_drawing().clone();
+        for linear in laid_out.model.linears_mut() {
+            let weight = PackedWeight::new(linear.weight.base(), linear.compute);
+            assert_eq!(linear.packed.is_some(), weight.is_some());
+        }
         let again = generate(&laid_out, &[&request], 64, &params, &STOP).unwrap();
         assert_eq!(again, answers);
         let texts: Vec<Vec<u32>> = answers[0]

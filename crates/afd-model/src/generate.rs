@@ -84,8 +84,8 @@ struct Row {
     done: bool,
 }
 
-/// Samples answers, `max_rows` at a time; `result[i][j]` is the answer of request `i`, seed `j`. Who calls it more than
-/// once, or on several threads, gives it a model [`for_drawing`](CausalLm::for_drawing).
+/// Samples answers, `max_rows` at a time; `result[i][j]` is the answer of request `i`, seed `j`. Whoever calls it more
+/// than once, or on several threads, should pass a model made by [`CausalLm::for_drawing`].
 ///
 /// # Errors
 /// [`Error::EmptyPrompt`], [`Error::ContextLength`], [`Error::TokenId`] on prompts this

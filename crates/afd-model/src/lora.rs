@@ -418,6 +418,7 @@ pub(crate) fn detach(decoder: &mut Decoder, merge: bool) {
             true => {
                 let merged = linear.merged().cast(base.dtype());
                 linear.frozen_adapter = None;
+                linear.packed = None;
                 merged
             }
             false => base,

@@ -138,7 +138,8 @@ fn adapters_compute_what_peft_does_and_merged_ones_too() {
                     .save(written.path(), SaveOptions::default())
                     .unwrap();
                 let read = CausalLm::load(written.path(), &test_device().into()).unwrap();
-                for merged in [read, adapted.merge_and_unload()] {
+                let laid_out = adapted.for_drawing().merge_and_unload();
+                for merged in [read, laid_out, adapted.merge_and_unload()] {
                     check_logits(&format!("{name}, merged"), &merged, &sequences, model, true);
                 }
             }

@@ -64,16 +64,20 @@ pub fn plan_batches(
     let (mut before, mut placed) = (0, Vec::new());
     for request in order {
         let all = answers(request);
-        // Where each answer belongs when all are cut into equal parts; the others of a whole request follow its first.
-        let is_cut = all > rows;
-        let place = |k| before + if is_cut { k } else { 0 };
-        let parts: Vec<usize> = (0..all.max(1)).map(|k| part(place(k))).collect();
         let mut start = 0;
-        for together in parts.chunk_by(|part, next| part == next) {
-            let end = all.min(start + together.len());
+        loop {
+            // A whole request belongs where its first answer does when all answers are cut into equal parts.
+            let part = part(before + start);
+            let end = match all > rows {
+                true => all.min(((part + 1) * total).div_ceil(count) - before),
+                false => all,
+            };
             let answers = start..end;
-            placed.push((together[0], Portion { request, answers }));
+            placed.push((part, Portion { request, answers }));
             start = end;
+            if start == all {
+                break;
+            }
         }
         before += all;
     }
@@ -99,6 +103,8 @@ pub fn by_request<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     /// The parts of requests with these lengths of their prompts and numbers of answers.
@@ -155,13 +161,6 @@ mod tests {
             vec![portion(1, 16..48)],
         ];
         assert_eq!(plan(&[(7, 48); 2], 64, 8), thirds);
-        // Of parts that are several batches, one reads the prompt of one request once.
-        for part in plan(&[(7, 500); 40], 64, 8) {
-            assert!(
-                part.windows(2)
-                    .all(|pair| pair[0].request != pair[1].request)
-            );
-        }
         // A request without answers is there, also behind all others.
         assert_eq!(plan(&[(7, 0)], 64, 8), [[portion(0, 0..0)]]);
         let last = [
@@ -183,9 +182,17 @@ mod tests {
 
     #[test]
     fn answers_come_back_to_their_requests() {
-        let sizes = [(3, 9), (1, 2), (2, 0), (2, 5)];
-        for (max_rows, parts) in [(4, 1), (2, 1), (64, 1)] {
-            let plan = plan(&sizes, max_rows, parts);
+        let few = vec![(3, 9), (1, 2), (2, 0), (2, 5)];
+        let many: Vec<_> = (0..90)
+            .map(|i| (i % 9, [1, 0, 70, 500, 33][i % 5]))
+            .collect();
+        let cases = [(4, 1), (2, 1), (64, 1), (64, 8), (7, 3)];
+        for (sizes, (max_rows, parts)) in [few, many].iter().flat_map(|s| cases.map(|c| (s, c))) {
+            let plan = plan(sizes, max_rows, parts);
+            for part in &plan {
+                let mut there = HashSet::new();
+                assert!(part.iter().all(|portion| there.insert(portion.request)));
+            }
             let of = |p: &Portion| p.answers.clone().map(|i| (p.request, i)).collect();
             let drawn = plan.iter().map(|part| part.iter().map(of).collect());
             let all = |(i, size): (usize, &(usize, usize))| (0..size.1).map(move |k| (i, k));

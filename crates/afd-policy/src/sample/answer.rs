@@ -148,7 +148,7 @@ pub fn answer_all(
 ) -> Result<Vec<Vec<Sample>>, Error> {
     let device = model.model.device();
     let plan = plan_batches(requests, config.generation_batch_size, parts(&device));
-    // A thread needs its own of what it computes with.
+    // Each thread has a handle of its own; weights that are laid out are shared.
     let other = guide.map(|guide| (guide.away_from.for_drawing(), guide.strength));
     let states = vec![(model.for_drawing(), other); workers(&device).min(plan.len()).max(1)];
     let draw = |(model, other): &(CausalLm, Option<(CausalLm, f64)>), part: usize| {

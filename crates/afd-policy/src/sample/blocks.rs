@@ -60,7 +60,7 @@ pub fn run_by_blocks(
     let work = Work::new(config, inputs, part.seed(ctx), false)?;
     work.draw(part, blocks.num_candidates, ctx, |left, finish| {
         let guided = ByBlocks {
-            model: load(inputs.model, &work.tokenizer, placement)?,
+            model: load(inputs.model, &work.tokenizer, placement)?.for_drawing(),
             tokenizer: &work.tokenizer,
             config,
             blocks,

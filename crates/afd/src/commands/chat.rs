@@ -19,7 +19,7 @@ pub(crate) fn run(args: &ChatArgs) -> Result<(), Error> {
         .check()
         .map_err(|error| Error::Usage(error.to_string()))?;
     let tokenizer = Tokenizer::open(&args.model.model, args.model.form())?;
-    let model = sample::load(&args.model.model, &tokenizer, &placement)?;
+    let model = sample::load(&args.model.model, &tokenizer, &placement)?.for_drawing();
     let io = |source| Error::Io {
         action: "use",
         path: "the terminal".into(),
