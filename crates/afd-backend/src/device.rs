@@ -161,15 +161,12 @@ pub(crate) fn is_libtorch_on_cpu(device: &Device) -> bool {
     }
 }
 
-/// Whether `device` gives the same bits whenever it computes the same thing in one process.
-///
-/// The CPU does, through Flex and through libtorch. GPUs add in whichever order threads come,
-/// and devices that compile their kernels choose among several by timing them.
+/// Whether this computes on the CPU, with automatic differentiation or without: Flex, or libtorch there.
 #[allow(
     unreachable_patterns,
     reason = "these may be the only backends of this build"
 )]
-pub fn repeats_bits(device: &Device) -> bool {
+pub(crate) fn is_cpu(device: &Device) -> bool {
     match device.clone().without_autodiff().as_dispatch() {
         #[cfg(feature = "flex")]
         burn::backend::DispatchDevice::Flex(_) => true,
@@ -177,6 +174,14 @@ pub fn repeats_bits(device: &Device) -> bool {
         burn::backend::DispatchDevice::LibTorch(device) => libtorch::is_cpu(device),
         _ => false,
     }
+}
+
+/// Whether `device` gives the same bits whenever it computes the same thing in one process.
+///
+/// The CPU does, through Flex and through libtorch. GPUs add in whichever order threads come,
+/// and devices that compile their kernels choose among several by timing them.
+pub fn repeats_bits(device: &Device) -> bool {
+    is_cpu(device)
 }
 
 /// The name of the device tests run on: `AFD_DEVICE`, or [`DEFAULT`].

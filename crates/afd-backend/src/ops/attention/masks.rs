@@ -1,11 +1,11 @@
 //! What a query may see.
 
-use std::ops::RangeInclusive;
-
 use burn::{
     Tensor,
-    tensor::{Device, TensorData},
+    tensor::{Device, Int, TensorData},
 };
+
+use crate::device::is_cpu;
 
 /// What a masked score is lowered by: far below any real score, yet finite, so that a
 /// row with nothing to attend to gives numbers nobody reads instead of NaN.
@@ -31,22 +31,15 @@ pub fn cached_mask(
     window: Option<usize>,
     device: &Device,
 ) -> Mask {
-    let (rows, total) = (starts.len(), past + length);
-    let mut values = vec![MASKED; rows * length * total];
-    let lines = values.chunks_mut((length * total).max(1));
-    for (keys, &start) in lines.zip(starts) {
-        for (query, keys) in keys.chunks_mut(total).enumerate() {
-            let (first, last) = visible(past + query, window).into_inner();
-            keys[first.max(start.min(last))..=last].fill(0.0);
-        }
-    }
-    Tensor::from_data(TensorData::new(values, [rows, 1, length, total]), device)
+    let first = starts.iter().flat_map(|&start| {
+        (past..past + length).map(move |at| first_in(window, at).max(start.min(at)))
+    });
+    mask(first.collect(), [starts.len(), length], past, device)
 }
 
-/// The keys that a query at `position` sees.
-fn visible(position: usize, window: Option<usize>) -> RangeInclusive<usize> {
-    let first = window.map_or(0, |window| (position + 1).saturating_sub(window));
-    first..=position
+/// The first key within the window of a query at `at`.
+fn first_in(window: Option<usize>, at: usize) -> usize {
+    window.map_or(0, |window| (at + 1).saturating_sub(window))
 }
 
 /// The causal mask of rows that hold several texts one after the other, or padding: a query sees keys
@@ -64,11 +57,63 @@ pub fn packed_mask(
 ) -> Mask {
     let batch = positions.len() / length.max(1);
     assert_eq!(positions.len(), batch * length, "one position per token");
-    let mut values = vec![MASKED; positions.len() * length];
-    let lines = values.chunks_mut(length.max(1)).zip(positions);
-    for (token, (keys, &position)) in lines.enumerate() {
-        let start = token % length - position;
-        keys[start..][visible(position, window)].fill(0.0);
+    let first = positions.iter().enumerate().map(|(token, position)| {
+        let at = token % length;
+        assert!(*position <= at, "a text begins before its row");
+        first_in(window, at).max(at - position)
+    });
+    mask(first.collect(), [batch, length], 0, device)
+}
+
+/// The mask of `length` queries in each of `rows` rows, behind `past` keys: each sees the keys from its
+/// `first` to its own.
+fn mask(first: Vec<usize>, [rows, length]: [usize; 2], past: usize, device: &Device) -> Mask {
+    match is_cpu(device) {
+        true => filled(&first, [rows, length], past, device),
+        false => composed(&first, [rows, length], past, device),
     }
-    Tensor::from_data(TensorData::new(values, [batch, 1, length, length]), device)
+}
+
+/// [`mask`], written by the host.
+fn filled(first: &[usize], [rows, length]: [usize; 2], past: usize, device: &Device) -> Mask {
+    let total = past + length;
+    let mut values = vec![MASKED; rows * length * total];
+    let queries = values.chunks_mut(total.max(1)).zip(first).enumerate();
+    for (query, (keys, first)) in queries {
+        keys[*first..=past + query % length].fill(0.0);
+    }
+    Tensor::from_data(TensorData::new(values, [rows, 1, length, total]), device)
+}
+
+/// [`mask`], written by the device from two numbers a query.
+fn composed(first: &[usize], [rows, length]: [usize; 2], past: usize, device: &Device) -> Mask {
+    let total = past + length;
+    let places = |places: &mut dyn Iterator<Item = usize>, shape: [usize; 4]| {
+        let places: Vec<i32> = places.map(|place| place as i32).collect();
+        Tensor::<4, Int>::from_data(TensorData::new(places, shape), device)
+    };
+    let keys = places(&mut (0..total), [1, 1, 1, total]);
+    let own = places(&mut (past..total), [1, 1, length, 1]);
+    let first = places(&mut first.iter().copied(), [rows, 1, length, 1]);
+    let hidden = keys.clone().greater(own).bool_or(keys.lower(first));
+    Tensor::zeros([rows, 1, length, total], device).mask_fill(hidden, MASKED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::test_device;
+
+    #[test]
+    fn the_device_writes_what_the_host_does() {
+        let device = test_device();
+        for (first, shape, past) in [
+            (vec![0, 0, 2, 1, 1, 3], [2, 3], 1),
+            (vec![0, 1, 0, 3], [1, 4], 0),
+            (vec![4, 0], [2, 1], 4),
+        ] {
+            let host = filled(&first, shape, past, &device).into_data();
+            host.assert_eq(&composed(&first, shape, past, &device).into_data(), true);
+        }
+    }
 }
