@@ -87,7 +87,7 @@ fn compare<M: Module>(
     let examples: Vec<usize> = (0..count).collect();
     let weight: f64 = examples.iter().map(|&i| objective.weight(i)).sum();
     let loss = objective
-        .loss(model, &examples, Some(0))
+        .loss_on(model, &examples, Some(0))
         .sum
         .div_scalar(weight);
     let value = f64::from(loss.clone().into_scalar::<f32>());

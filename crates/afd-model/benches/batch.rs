@@ -5,7 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "what a benchmark is for")]
 
-use std::time::Instant;
+use std::{mem::take, time::Instant};
 
 use afd_backend::{device::test_device, ops::packed_mask};
 use afd_model::Padded;
@@ -25,10 +25,11 @@ fn main() {
         for (what, texts) in [("of one length", alike), ("of all lengths, packed", ragged)] {
             let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
             let batch = || {
-                let padded = Padded::packed(&texts, PER_TOKEN, &device);
-                let [rows, length] = padded.ids.dims();
+                let mut padded = Padded::packed(&texts, PER_TOKEN);
+                let ([rows, length], positions) = (padded.shape, take(&mut padded.positions));
+                padded.on(&device);
                 if rows < texts.len() {
-                    packed_mask(&padded.positions, length, None, &device);
+                    packed_mask(&positions, length, None, &device);
                 }
             };
             batch();

@@ -13,7 +13,7 @@ use burn::{
 };
 
 use crate::{
-    Decoder, DecoderConfig, Error, Head, Pretrained, Sequence, Side,
+    Batch, Decoder, DecoderConfig, Error, Head, Pretrained, Sequence, Side,
     checkpoint::Checkpoint,
     hidden::{on_host, on_host_in},
     layers::Linear,
@@ -143,30 +143,30 @@ impl CausalLm {
     /// # Panics
     /// When no sequence has a target, or one is longer than the model's context.
     pub fn log_probs(&self, sequences: &[Sequence<'_>], side: Side) -> Tensor<1> {
-        let hidden = self
-            .model
-            .hidden_at(sequences, side, |row| row.predictors());
-        self.log_probs_after(hidden, sequences)
+        self.batch_log_probs(self.config().collator().predictors(sequences, side))
+    }
+
+    /// [`log_probs`](Self::log_probs) of sequences that [`Collator::predictors`](crate::Collator::predictors) put together.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn batch_log_probs(&self, batch: Batch) -> Tensor<1> {
+        let targets = self.index(batch.next_tokens());
+        let hidden = self.model.hidden_of(batch);
+        self.log_probs_of(hidden, targets)
     }
 
     /// `Σ weights · log-probabilities` in nats, `[1]`, with a weight for each of what
-    /// [`log_probs`](Self::log_probs) gives: the same, in training faster, because the gradient is computed
-    /// with the value.
+    /// [`batch_log_probs`](Self::batch_log_probs) gives: the same, in training faster, because the gradient
+    /// is computed with the value.
     ///
     /// # Panics
     /// As there, and when the number of weights is another.
-    pub fn weighted_log_probs(
-        &self,
-        sequences: &[Sequence<'_>],
-        weights: &[f32],
-        side: Side,
-    ) -> Tensor<1> {
-        let hidden = self
-            .model
-            .hidden_at(sequences, side, |row| row.predictors());
+    pub fn weighted_log_probs(&self, batch: Batch, weights: &[f32]) -> Tensor<1> {
+        let targets = self.index(batch.next_tokens());
+        let hidden = self.model.hidden_of(batch);
         let weights = Tensor::from_data(weights, &self.model.device().inner());
         let softcap = self.config().final_logit_softcapping;
-        let targets = self.targets(sequences);
         let hidden = hidden.cast(self.model.compute());
         weighted_log_probs(hidden, self.head(), targets, weights, softcap)
     }
@@ -174,19 +174,20 @@ impl CausalLm {
     /// Log-probabilities of the targets of `sequences` after the `hidden` states that predict them,
     /// `[Σ targets, D]`.
     fn log_probs_after(&self, hidden: Tensor<2>, sequences: &[Sequence<'_>]) -> Tensor<1> {
+        let targets = sequences.iter().flat_map(|s| &s.ids[s.first_target()..]);
+        let targets = self.index(targets.map(|id| *id as usize));
+        self.log_probs_of(hidden, targets)
+    }
+
+    /// Log-probabilities of the `targets` after the `hidden` states that predict them, `[targets, D]`.
+    fn log_probs_of(&self, hidden: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
         let softcap = self.config().final_logit_softcapping;
-        let targets = self.targets(sequences);
         let hidden = hidden.cast(self.model.compute());
         token_log_probs(hidden, self.head(), targets, softcap)
     }
 
-    /// The targets of all sequences, one after the other.
-    fn targets(&self, sequences: &[Sequence<'_>]) -> Tensor<1, Int> {
-        let targets = sequences
-            .iter()
-            .flat_map(|s| &s.ids[s.first_target()..])
-            .map(|id| *id as usize);
-        index_tensor(targets, &self.model.device().inner())
+    fn index(&self, ids: impl Iterator<Item = usize>) -> Tensor<1, Int> {
+        index_tensor(ids, &self.model.device().inner())
     }
 
     /// [`Self::log_probs`] on the host, split by sequence, without gradients.

@@ -6,7 +6,8 @@ use afd_backend::Placement;
 use burn::{Tensor, module::Module};
 
 use crate::{
-    Decoder, DecoderConfig, Error, Head, Pretrained, Sequence, Side,
+    Batch, Decoder, DecoderConfig, Error, Head, Pretrained, Sequence, Side,
+    batch::answer,
     checkpoint::Checkpoint,
     hidden::on_host,
     layers::Linear,
@@ -72,36 +73,22 @@ impl SequenceClassifier {
         self
     }
 
-    /// One logit per sequence, `[B]`, read at [`Self::last`].
+    /// One logit per sequence, `[B]`, read at [`Collator::last_of`](crate::Collator::last_of).
     ///
     /// # Panics
     /// When a sequence is empty or longer than the model's context.
     pub fn scores(&self, sequences: &[Sequence<'_>]) -> Tensor<1> {
-        self.read(sequences, |sequence| {
-            let last = self.last(sequence);
-            last..last + 1
-        })
-    }
-
-    /// The position that a sequence's score is read at: that of its last token, or, where
-    /// `config.json` names a padding token, of the last one that is none. So transformers finds it,
-    /// in padded batches and alone. Where the end token is also the padding, as in GPT-2, an end
-    /// token that was appended is therefore passed over.
-    ///
-    /// # Panics
-    /// When the sequence is empty.
-    pub fn last(&self, sequence: &Sequence<'_>) -> usize {
-        last_but_for(self.model.config().pad_token_id, sequence)
+        self.read(self.config().collator().last(sequences))
     }
 
     /// One logit per answer token, `[Σ answer tokens]`, row after row: each read at that token,
-    /// which sees the prompt and the answer up to it. The one at [`Self::last`] is the row's
+    /// which sees the prompt and the answer up to it. The one at [`Collator::last_of`](crate::Collator::last_of) is the row's
     /// [`Self::scores`].
     ///
     /// # Panics
     /// When a sequence is longer than the model's context.
     pub fn token_scores(&self, sequences: &[Sequence<'_>]) -> Tensor<1> {
-        self.read(sequences, answer)
+        self.read(self.config().collator().answers(sequences))
     }
 
     /// One number per answer token, `[Σ answer tokens]`, row after row: each read at the token before
@@ -110,17 +97,16 @@ impl SequenceClassifier {
     /// # Panics
     /// When a sequence is longer than the model's context.
     pub fn state_values(&self, sequences: &[Sequence<'_>]) -> Tensor<1> {
-        self.read(sequences, |sequence| sequence.predictors())
+        let collator = self.config().collator();
+        self.read(collator.predictors(sequences, Side::Right))
     }
 
-    /// The score head at some positions of each sequence.
-    fn read(
-        &self,
-        sequences: &[Sequence<'_>],
-        positions: impl Fn(&Sequence<'_>) -> Range<usize>,
-    ) -> Tensor<1> {
-        let hidden = self.model.hidden_at(sequences, Side::Right, positions);
-        self.scores_of(hidden)
+    /// The score head at the positions that `batch` reads, `[positions]`.
+    ///
+    /// # Panics
+    /// When a sequence is longer than the model's context.
+    pub fn read(&self, batch: Batch) -> Tensor<1> {
+        self.scores_of(self.model.hidden_of(batch))
     }
 
     /// The score head on hidden states `[N, D]`, `[N]`.
@@ -160,9 +146,9 @@ impl SequenceClassifier {
     /// [`Error::ContextLength`], [`Error::TokenId`] on sequences this model cannot read,
     /// [`Error::NonFinite`] when the model answers NaN.
     pub fn score_all(&self, sequences: &[Sequence<'_>], batch: usize) -> Result<Vec<f32>, Error> {
-        let pad = self.model.config().pad_token_id;
+        let collator = self.config().collator();
         let scores = self.read_all(sequences, batch, |sequence| {
-            let last = last_but_for(pad, sequence);
+            let last = collator.last_of(sequence);
             last..last + 1
         })?;
         Ok(scores.into_iter().flatten().collect())
@@ -191,21 +177,6 @@ impl SequenceClassifier {
     ) -> Result<Vec<Vec<f32>>, Error> {
         self.read_all(sequences, batch, |sequence| sequence.predictors())
     }
-}
-
-/// The position of the last token that is not `pad`.
-fn last_but_for(pad: Option<u32>, sequence: &Sequence<'_>) -> usize {
-    assert!(!sequence.ids.is_empty(), "an empty sequence has no score");
-    match pad {
-        None => sequence.ids.len() - 1,
-        // The first position where there is nothing but padding.
-        Some(pad) => sequence.ids.iter().rposition(|&id| id != pad).unwrap_or(0),
-    }
-}
-
-/// The positions of the answer's tokens.
-fn answer(sequence: &Sequence<'_>) -> Range<usize> {
-    sequence.prompt_len..sequence.ids.len()
 }
 
 /// What is missing, and not merely that the file is another than expected.

@@ -6,7 +6,7 @@ use afd_backend::{device::workers, ops::rows, workers::for_each};
 use burn::Tensor;
 
 use crate::{
-    Decoder, Error, Padded, Sequence, Side,
+    Batch, Decoder, Error, Sequence, Side,
     sequences::index_tensor,
     shared_prefix::{Chunk, plan},
 };
@@ -24,25 +24,29 @@ impl Decoder {
         side: Side,
         positions: impl Fn(&Sequence<'_>) -> Range<usize>,
     ) -> Tensor<2> {
+        self.hidden_of(self.config().collator().collate(sequences, side, positions))
+    }
+
+    /// The hidden states, after the last norm, at the positions that `batch` reads, in its order:
+    /// `[positions, D]` in f32.
+    ///
+    /// # Panics
+    /// When a sequence is longer than the model's context, or a position lies outside it.
+    pub(crate) fn hidden_of(&self, batch: Batch) -> Tensor<2> {
         let device = self.device().inner();
-        let texts: Vec<&[u32]> = sequences.iter().map(|s| s.ids).collect();
-        let padded = match side {
-            Side::Right => Padded::packed(&texts, self.config().kept_by_a_layer(), &device),
-            Side::Left => Padded::new(&texts, side, &device),
+        let Batch {
+            mut padded,
+            plain,
+            read,
+        } = batch;
+        let positions = std::mem::take(&mut padded.positions);
+        let tokens = positions.len();
+        let ids = padded.on(&device);
+        let hidden = match plain {
+            true => self.forward(ids),
+            false => self.forward_packed(ids, &positions),
         };
-        let [batch, length] = padded.ids.dims();
-        let read: Vec<usize> = sequences
-            .iter()
-            .zip(&padded.starts)
-            .flat_map(|(sequence, start)| positions(sequence).map(move |at| start + at))
-            .collect();
-        let width = self.config().hidden_size;
-        // A text to each row, padded on the right, needs no mask for each row.
-        let hidden = match side == Side::Right && batch == texts.len() {
-            true => self.forward(padded.ids),
-            false => self.forward_packed(padded.ids, &padded.positions),
-        };
-        let hidden = hidden.reshape([batch * length, width]);
+        let hidden = hidden.reshape([tokens, self.config().hidden_size]);
         rows(hidden, index_tensor(read.into_iter(), &device))
     }
 

@@ -24,6 +24,7 @@
 //! # Ok::<(), afd_model::Error>(())
 //! ```
 
+mod batch;
 mod cache;
 mod causal_lm;
 mod checkpoint;
@@ -79,6 +80,7 @@ mod tests;
 mod tilt;
 mod weights;
 
+pub use batch::{Batch, Collator};
 pub use cache::KvCache;
 pub use causal_lm::CausalLm;
 pub use classifier::SequenceClassifier;

@@ -75,8 +75,8 @@ fn packed_sequences_have_the_log_probs_and_gradients_of_each_alone() {
     for name in names(Head::LanguageModel) {
         let model = CausalLm::load(&dir(&name), &test_device().into()).unwrap();
         let kept = model.config().kept_by_a_layer();
-        let packed = Padded::packed(&rows, kept, &test_device());
-        assert_eq!(packed.ids.dims(), [3, 20], "{name}");
+        let packed = Padded::packed(&rows, kept);
+        assert_eq!(packed.shape, [3, 20], "{name}");
         let model = model.train();
         let together = model.log_probs(&sequences, Side::Right);
         let alone = unpacked(&model, &sequences);
@@ -115,8 +115,8 @@ fn what_scores_by_micro_batches_packs_as_training_does() {
     // 13 and 6 fit into a row beside 20.
     let batches = [vec![1, 0, 3], vec![2, 4]];
     let of = |batch: &[usize]| -> Vec<&[u32]> { batch.iter().map(|&i| &texts[i][..]).collect() };
-    let packed = Padded::packed(&of(&batches[0]), 1000, &test_device());
-    assert_eq!(packed.ids.dims(), [2, 20]);
+    let packed = Padded::packed(&of(&batches[0]), 1000);
+    assert_eq!(packed.shape, [2, 20]);
     let scored = model.score_log_probs_in(&sequences, &batches).unwrap();
     let model = model.train();
     for batch in &batches {

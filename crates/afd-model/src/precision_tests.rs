@@ -147,10 +147,9 @@ fn weighted_gradients(model: &CausalLm) -> Vec<f32> {
     let model = model.clone().train();
     let count = sequences().iter().map(|row| row.targets()).sum();
     let weights = vec![-1.0; count];
-    collect(
-        &model,
-        model.weighted_log_probs(&sequences(), &weights, Side::Right),
-    )
+    let collator = model.config().collator();
+    let batch = collator.predictors(&sequences(), Side::Right);
+    collect(&model, model.weighted_log_probs(batch, &weights))
 }
 
 fn collect(model: &CausalLm, loss: Tensor<1>) -> Vec<f32> {

@@ -50,11 +50,13 @@ pub enum Side {
     Left,
 }
 
-/// Texts, as ids, in one tensor.
+/// Texts, as ids, in one tensor to be.
 #[derive(Debug, Clone)]
 pub struct Padded {
-    /// Ids `[B, T]`, 0 where there is none.
-    pub ids: Tensor<2, Int>,
+    /// Ids, row by row, 0 where there is none.
+    pub ids: Vec<i32>,
+    /// Rows `B`, and tokens of each, `T`.
+    pub shape: [usize; 2],
     /// Position of each token in its own text, row by row; 0 on padding.
     pub positions: Vec<usize>,
     /// Index into the flattened `[B·T]` of the first token of each text.
@@ -63,31 +65,31 @@ pub struct Padded {
 
 impl Padded {
     /// A row for each of `texts`, as long as the longest of them.
-    pub fn new(texts: &[&[u32]], side: Side, device: &Device) -> Self {
+    pub fn new(texts: &[&[u32]], side: Side) -> Self {
         let length = longest(texts);
         let start = |(row, text): (usize, &&[u32])| match side {
             Side::Right => row * length,
             Side::Left => (row + 1) * length - text.len(),
         };
         let starts = texts.iter().enumerate().map(start).collect();
-        Self::placed(texts, starts, [texts.len(), length], device)
+        Self::placed(texts, starts, [texts.len(), length])
     }
 
     /// As few rows as first-fit-decreasing finds, as long as the longest of `texts`: several stand in one row
     /// where they fit, one after the other. It is [`Self::new`] if that saves no row, or if the mask
     /// that the rows then need, of `T` numbers a token, is larger than what is saved: `per_token` numbers
     /// for each token fewer.
-    pub fn packed(texts: &[&[u32]], per_token: usize, device: &Device) -> Self {
+    pub fn packed(texts: &[&[u32]], per_token: usize) -> Self {
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
         let (rows, starts) = first_fit(&lengths);
         let (length, saved) = (longest(texts), texts.len() - rows);
         match saved > 0 && rows * length <= saved * per_token {
-            true => Self::placed(texts, starts, [rows, length], device),
-            false => Self::new(texts, Side::Right, device),
+            true => Self::placed(texts, starts, [rows, length]),
+            false => Self::new(texts, Side::Right),
         }
     }
 
-    fn placed(texts: &[&[u32]], starts: Vec<usize>, shape: [usize; 2], device: &Device) -> Self {
+    fn placed(texts: &[&[u32]], starts: Vec<usize>, shape: [usize; 2]) -> Self {
         let total = shape[0] * shape[1];
         let (mut ids, mut positions) = (vec![0i32; total], vec![0; total]);
         for (text, start) in texts.iter().zip(&starts) {
@@ -97,10 +99,16 @@ impl Padded {
             }
         }
         Self {
-            ids: Tensor::from_data(TensorData::new(ids, shape), device),
+            ids,
+            shape,
             positions,
             starts,
         }
+    }
+
+    /// The ids on a device, `[B, T]`.
+    pub fn on(self, device: &Device) -> Tensor<2, Int> {
+        Tensor::from_data(TensorData::new(self.ids, self.shape), device)
     }
 }
 
@@ -140,8 +148,6 @@ pub(crate) fn index_tensor(
 
 #[cfg(test)]
 mod tests {
-    use afd_backend::device::test_device;
-
     use super::*;
 
     #[test]
@@ -159,13 +165,13 @@ mod tests {
     fn texts_share_a_row_where_its_mask_is_smaller_than_what_is_saved() {
         let texts: [&[u32]; 3] = [&[5, 6], &[7, 8, 9, 10], &[11]];
         // Two rows of 4 tokens instead of three: the mask holds 2·4·4 numbers, 4 tokens are saved.
-        let packed = Padded::packed(&texts, 8, &test_device());
+        let packed = Padded::packed(&texts, 8);
         assert_eq!(packed.positions, [0, 1, 2, 3, 0, 1, 0, 0]);
         assert_eq!(packed.starts, [4, 0, 6]);
-        let ids: Vec<i32> = packed.ids.into_data().iter::<i32>().collect();
-        assert_eq!(ids, [7, 8, 9, 10, 5, 6, 11, 0]);
-        let padded = Padded::packed(&texts, 7, &test_device());
-        assert_eq!(padded.ids.dims(), [3, 4]);
+        assert_eq!(packed.ids, [7, 8, 9, 10, 5, 6, 11, 0]);
+        assert_eq!(packed.shape, [2, 4]);
+        let padded = Padded::packed(&texts, 7);
+        assert_eq!(padded.shape, [3, 4]);
         assert_eq!(padded.starts, [0, 4, 8]);
     }
 }

@@ -196,13 +196,13 @@ impl Decoder {
         let rests: Vec<&[u32]> = rows.iter().map(|row| &row.ids[prefix..end(row)]).collect();
         let longest = rests.iter().map(|rest| rest.len()).max().unwrap_or(0);
 
-        let ids = Padded::new(&prefixes, Side::Right, &device).ids;
+        let ids = Padded::new(&prefixes, Side::Right).on(&device);
         let read = prefixes.len() * prefix;
         let hidden = match longest {
             0 => self.forward(ids).reshape([read, width]),
             _ => {
                 // Real tokens never look at padding to their right.
-                let behind = Padded::new(&rests, Side::Right, &device).ids;
+                let behind = Padded::new(&rests, Side::Right).on(&device);
                 let of = index_tensor(groups.iter().copied(), &device);
                 let (hidden, behind) = self.forward_sharing(ids, behind, &of);
                 let behind = behind.reshape([rows.len() * longest, width]);

@@ -92,7 +92,7 @@ fn a_score_stands_at_the_last_token_that_is_no_padding() {
     let each = host(model.token_scores(&[ended]));
     assert_close(&each[1..2], &scores[..1], SAME);
     assert!((each[3] - scores[0]).abs() > 1e-2, "{each:?}");
-    assert_eq!(model.last(&sequence(&[1, 1])), 0);
+    assert_eq!(model.config().collator().last_of(&sequence(&[1, 1])), 0);
 }
 
 #[test]

@@ -320,7 +320,9 @@ fn paid_out(
     mut by_token: Vec<f32>,
 ) -> (f32, Vec<f32>) {
     let tokens = by_token.len();
-    by_token.truncate((model.last(row) + 1).saturating_sub(row.prompt_len));
+    by_token.truncate(
+        (model.model.config().collator().last_of(row) + 1).saturating_sub(row.prompt_len),
+    );
     let logit = by_token.last().copied().unwrap_or(0.0);
     let mut rewards = objective::token_rewards(&by_token);
     rewards.resize(tokens, 0.0);

@@ -27,6 +27,10 @@ pub(crate) struct VectorObjective<'a> {
 }
 
 impl Objective<Mlp> for VectorObjective<'_> {
+    type Collator = ();
+    /// Vectors need no putting together.
+    type Batch = ();
+
     fn weight(&self, _example: usize) -> f64 {
         1.0
     }
@@ -35,7 +39,11 @@ impl Objective<Mlp> for VectorObjective<'_> {
         0
     }
 
-    fn loss(&self, model: &Mlp, examples: &[usize], _draw: Option<u64>) -> Loss {
+    fn collator(&self, _model: &Mlp) {}
+
+    fn batch(&self, (): &(), _examples: &[usize]) {}
+
+    fn loss(&self, model: &Mlp, examples: &[usize], (): (), _draw: Option<u64>) -> Loss {
         let (chosen, rejected) = self.logits(model, examples);
         let loss = self.loss.of(chosen.clone(), rejected.clone());
         Loss {

@@ -1,7 +1,7 @@
 //! Negative log-likelihood of answers.
 
 use afd_data::TokenRow;
-use afd_model::{CausalLm, Pretrained, Sequence, Side};
+use afd_model::{Batch, CausalLm, Collator, Pretrained, Sequence, Side};
 use afd_stage::seed::derive;
 use afd_train::{Loss, Objective};
 
@@ -39,6 +39,10 @@ impl NegativeLogLikelihood {
 }
 
 impl Objective<CausalLm> for NegativeLogLikelihood {
+    type Collator = Collator;
+    /// With what each log-probability weighs in the loss.
+    type Batch = (Batch, Vec<f32>);
+
     fn weight(&self, example: usize) -> f64 {
         self.trained(example).filter(|trained| *trained).count() as f64
     }
@@ -47,16 +51,31 @@ impl Objective<CausalLm> for NegativeLogLikelihood {
         self.rows[example].ids.len() as u64
     }
 
-    fn loss(&self, model: &CausalLm, examples: &[usize], draw: Option<u64>) -> Loss {
+    fn collator(&self, model: &CausalLm) -> Collator {
+        model.config().collator()
+    }
+
+    fn batch(&self, collator: &Collator, examples: &[usize]) -> Self::Batch {
         let sequences: Vec<_> = examples.iter().map(|&i| self.sequence(i)).collect();
+        let trained = examples.iter().flat_map(|&i| self.trained(i));
+        let weights = trained.map(|trained| if trained { -1.0 } else { 0.0 });
+        (
+            collator.predictors(&sequences, Side::Right),
+            weights.collect(),
+        )
+    }
+
+    fn loss(
+        &self,
+        model: &CausalLm,
+        _examples: &[usize],
+        (batch, weights): Self::Batch,
+        draw: Option<u64>,
+    ) -> Loss {
         let draw = draw.map(|draw| derive(self.seed, "dropout", draw));
         let model = model.clone().with_dropout(draw);
-        let trained = examples.iter().flat_map(|&i| self.trained(i));
-        let weights: Vec<f32> = trained
-            .map(|trained| if trained { -1.0 } else { 0.0 })
-            .collect();
         Loss {
-            sum: model.weighted_log_probs(&sequences, &weights, Side::Right),
+            sum: model.weighted_log_probs(batch, &weights),
             metrics: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@
 
 mod adamw;
 mod average;
+mod beside;
 mod checkpoint;
 mod config;
 mod error;

@@ -9,7 +9,10 @@ use burn::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    BoxError, Error, Objective, Sums, TrainConfig, adamw::FusedAdamW, checkpoint, gradients,
+    BoxError, Error, Objective, Sums, TrainConfig,
+    adamw::FusedAdamW,
+    checkpoint, gradients,
+    objective::{MicroBatch, collate},
 };
 
 /// A model in training, one optimiser step at a time.
@@ -96,9 +99,22 @@ impl<M: Module> Stepper<M> {
     /// [`Error::NonFinite`] when a loss or gradient is NaN or infinite, [`Error::NoTargets`] when the
     /// weights are zero.
     pub fn step<O: Objective<M>>(
-        mut self,
+        self,
         objective: &O,
         micro_batches: &[Vec<usize>],
+        rate: f64,
+        number: u64,
+    ) -> Result<(Self, Stepped), Error> {
+        let collator = objective.collator(&self.model);
+        let micro_batches = collate(objective, &collator, micro_batches.to_vec());
+        self.step_on(objective, micro_batches, rate, number)
+    }
+
+    /// [`Self::step`] on examples that have been put together.
+    pub(crate) fn step_on<O: Objective<M>>(
+        mut self,
+        objective: &O,
+        micro_batches: Vec<MicroBatch<O::Batch>>,
         rate: f64,
         number: u64,
     ) -> Result<(Self, Stepped), Error> {
@@ -176,20 +192,23 @@ fn optimizer<M: Module>(model: &M, config: &TrainConfig) -> ModuleOptimizer {
 fn accumulate<M: Module, O: Objective<M>>(
     model: &M,
     objective: &O,
-    micro_batches: &[Vec<usize>],
+    micro_batches: Vec<MicroBatch<O::Batch>>,
     step: u64,
 ) -> Result<(GradientsParams, Sums, u64), Error> {
-    let examples = || micro_batches.iter().flatten();
-    let total: f64 = examples().map(|&i| objective.weight(i)).sum();
+    let weigh = |examples: &[usize]| examples.iter().map(|&i| objective.weight(i)).sum();
+    let weights: Vec<f64> = micro_batches.iter().map(|b| weigh(&b.examples)).collect();
+    let total: f64 = weights.iter().sum();
     if total <= 0.0 {
         return Err(Error::NoTargets);
     }
     let mut accumulator = GradientsAccumulator::new();
-    let mut sums = Sums::default();
-    for (index, batch) in micro_batches.iter().enumerate() {
+    let (mut sums, mut tokens) = (Sums::default(), 0);
+    for (index, (MicroBatch { examples, batch }, weight)) in
+        micro_batches.into_iter().zip(weights).enumerate()
+    {
         // Steps of an epoch may differ in their number of micro-batches, but not by so much.
         let draw = (step << 20) + index as u64;
-        let loss = objective.loss(model, batch, Some(draw));
+        let loss = objective.loss(model, &examples, batch, Some(draw));
         let value = f64::from(loss.sum.clone().into_scalar::<f32>());
         if !value.is_finite() {
             return Err(Error::NonFinite {
@@ -197,12 +216,11 @@ fn accumulate<M: Module, O: Objective<M>>(
                 step: step + 1,
             });
         }
-        let weight = batch.iter().map(|&i| objective.weight(i)).sum();
         let named = [("loss", value)].into_iter().chain(loss.metrics);
         sums.add(Sums::new(weight, named));
+        tokens += examples.iter().map(|&i| objective.tokens(i)).sum::<u64>();
         let grads = loss.sum.div_scalar(total).backward();
         accumulator.accumulate(model, GradientsParams::from_grads(grads, model));
     }
-    let tokens = examples().map(|&i| objective.tokens(i)).sum();
     Ok((accumulator.grads(), sums, tokens))
 }

@@ -67,6 +67,9 @@ impl MapRank for Param<Tensor<1>> {
 struct Squares(Vec<(f32, f32, f64)>);
 
 impl Objective<Line> for Squares {
+    type Collator = ();
+    type Batch = Vec<(f32, f32, f64)>;
+
     fn weight(&self, example: usize) -> f64 {
         self.0[example].2
     }
@@ -75,9 +78,15 @@ impl Objective<Line> for Squares {
         1
     }
 
-    fn loss(&self, model: &Line, examples: &[usize], _draw: Option<u64>) -> Loss {
+    fn collator(&self, _model: &Line) {}
+
+    fn batch(&self, (): &(), examples: &[usize]) -> Self::Batch {
+        examples.iter().map(|&i| self.0[i]).collect()
+    }
+
+    fn loss(&self, model: &Line, examples: &[usize], batch: Self::Batch, _: Option<u64>) -> Loss {
         let column = |f: fn(&(f32, f32, f64)) -> f32| {
-            let values: Vec<f32> = examples.iter().map(|&i| f(&self.0[i])).collect();
+            let values: Vec<f32> = batch.iter().map(f).collect();
             Tensor::<1>::from_data(values.as_slice(), &test_device())
         };
         let n = examples.len();

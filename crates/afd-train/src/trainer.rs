@@ -7,13 +7,15 @@ use burn::module::Module;
 use crate::{
     BoxError, Error, Objective, Stepper, Sums, TrainConfig,
     average::follow,
+    beside::beside,
     checkpoint::{self, TrainerState},
+    objective::collate,
     schedule::learning_rate,
 };
 
 /// The examples of each optimiser step of an epoch, as micro-batches: a pure function of
-/// the epoch, so that a resumed run sees what an uninterrupted one would.
-pub type Plan<'a> = dyn Fn(u64) -> Vec<Vec<Vec<usize>>> + 'a;
+/// the epoch, so that a resumed run sees what an uninterrupted one would. Every epoch has as many steps.
+pub type Plan<'a> = dyn Fn(u64) -> Vec<Vec<Vec<usize>>> + Sync + 'a;
 
 /// Takes the named numbers of a step.
 pub type Log<'a> = dyn Fn(u64, &[(&str, f64)]) -> Result<(), BoxError> + 'a;
@@ -84,7 +86,8 @@ pub struct Outcome<M> {
 /// Minimises `objective` over its examples with AdamW.
 ///
 /// `model` comes without gradients and goes back so. `evaluation` holds another objective
-/// and its batches; its weighted mean loss picks the best model.
+/// and its batches; its weighted mean loss picks the best model. While a step is under way another thread
+/// puts the next one's batches together, and plans the next epoch.
 ///
 /// Departures from transformers' `Trainer`: the mean is over all target tokens of an
 /// optimiser step and not per micro-batch; vectors (norms) are the only parameters
@@ -102,8 +105,8 @@ pub fn train<M: Module, O: Objective<M>>(
     config: &TrainConfig,
     hooks: &Hooks<'_, M>,
 ) -> Result<Outcome<M>, Error> {
-    let mut epoch_plan = plan(0);
-    let per_epoch = epoch_plan.len() as u64;
+    let first_epoch = plan(0);
+    let per_epoch = first_epoch.len() as u64;
     let epochs = per_epoch.saturating_mul(config.num_train_epochs);
     let total = match config.max_steps {
         0 => epochs,
@@ -125,18 +128,21 @@ pub fn train<M: Module, O: Objective<M>>(
     let mut state: TrainerState = state.unwrap_or_default();
     (hooks.resumed)(state.global_step)?;
 
-    let mut planned_epoch = 0;
+    let collator = objective.collator(stepper.model());
+    let mut batches = steps_from(plan, first_epoch, state.global_step, total)
+        .map(|examples| collate(objective, &collator, examples));
+    let mut next = batches.next();
     let mut clock = Clock::start(&state);
-    while state.global_step < total && !state.stopped {
+    while let Some(micro_batches) = next.take()
+        && !state.stopped
+    {
         let step = state.global_step;
-        let epoch = step / per_epoch;
-        if epoch != planned_epoch {
-            (epoch_plan, planned_epoch) = (plan(epoch), epoch);
-        }
-        let micro_batches = &epoch_plan[(step % per_epoch) as usize];
         let rate = learning_rate(config, step, total);
         let stepped;
-        (stepper, stepped) = stepper.step(objective, micro_batches, rate, step)?;
+        (stepper, stepped) = beside(
+            || next = batches.next(),
+            || stepper.step_on(objective, micro_batches, rate, step),
+        )?;
         if let (Some(decay), Some(last)) = (decay, average.take()) {
             average = Some(follow(last, stepper.model(), decay));
         }
@@ -213,6 +219,25 @@ pub fn train<M: Module, O: Objective<M>>(
     })
 }
 
+/// The micro-batches of the steps from `first` to before `total`. The first epoch has been planned.
+fn steps_from<'a>(
+    plan: &'a Plan<'a>,
+    first_epoch: Vec<Vec<Vec<usize>>>,
+    first: u64,
+    total: u64,
+) -> impl Iterator<Item = Vec<Vec<usize>>> + Send + 'a {
+    let per_epoch = first_epoch.len() as u64;
+    let mut planned = Some(first_epoch);
+    let steps_of = move |epoch| match planned.take() {
+        Some(first_epoch) if epoch == 0 => first_epoch,
+        _ => plan(epoch),
+    };
+    (first / per_epoch..)
+        .flat_map(steps_of)
+        .skip((first % per_epoch) as usize)
+        .take(total.saturating_sub(first) as usize)
+}
+
 /// Takes note of an evaluation: whether it is the best, and whether patience is at its end.
 fn note_evaluation<M>(
     state: &mut TrainerState,
@@ -268,19 +293,29 @@ impl Clock {
 }
 
 /// The weighted means of an objective over `batches`, without gradients: `loss` and its
-/// further metrics.
+/// further metrics. While a batch is read another thread puts the next one together.
 pub fn evaluate<M, O: Objective<M>>(
     model: &M,
     objective: &O,
     batches: &[Vec<usize>],
 ) -> Vec<(String, f64)> {
+    let collator = objective.collator(model);
+    let mut batches = batches
+        .iter()
+        .map(|examples| (examples, objective.batch(&collator, examples)));
     let mut sums = Sums::default();
-    for batch in batches {
-        let loss = objective.loss(model, batch, None);
-        let weight = batch.iter().map(|&i| objective.weight(i)).sum();
-        let value = f64::from(loss.sum.into_scalar::<f32>());
-        let named = [("loss", value)].into_iter().chain(loss.metrics);
-        sums.add(Sums::new(weight, named));
+    let mut next = batches.next();
+    while let Some((examples, batch)) = next.take() {
+        let read = || {
+            let loss = objective.loss(model, examples, batch, None);
+            (f64::from(loss.sum.into_scalar::<f32>()), loss.metrics)
+        };
+        let (value, metrics) = beside(|| next = batches.next(), read);
+        let weight = examples.iter().map(|&i| objective.weight(i)).sum();
+        sums.add(Sums::new(
+            weight,
+            [("loss", value)].into_iter().chain(metrics),
+        ));
     }
     let means = sums.means();
     means.map(|(name, mean)| (name.to_owned(), mean)).collect()

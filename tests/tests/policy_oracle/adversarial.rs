@@ -129,6 +129,13 @@ struct Turn<'a> {
 }
 
 impl<F: Family> Objective<F> for Turn<'_> {
+    type Collator = ();
+    type Batch = ();
+
+    fn collator(&self, _: &F) {}
+
+    fn batch(&self, (): &(), _examples: &[usize]) {}
+
     fn weight(&self, example: usize) -> f64 {
         self.gradient.answer_weight(example)
     }
@@ -137,7 +144,7 @@ impl<F: Family> Objective<F> for Turn<'_> {
         1
     }
 
-    fn loss(&self, family: &F, examples: &[usize], _draw: Option<u64>) -> Loss {
+    fn loss(&self, family: &F, examples: &[usize], (): (), _draw: Option<u64>) -> Loss {
         let log_probs = family.log_probs();
         let demonstrations = weighted_nll(log_probs.clone(), numbers(self.demonstrator));
         let mut loss = self.gradient.of(log_probs, examples);
@@ -155,6 +162,13 @@ struct Origin<'a> {
 }
 
 impl Objective<Free> for Origin<'_> {
+    type Collator = ();
+    type Batch = ();
+
+    fn collator(&self, _: &Free) {}
+
+    fn batch(&self, (): &(), _examples: &[usize]) {}
+
     fn weight(&self, _example: usize) -> f64 {
         1.0
     }
@@ -163,7 +177,7 @@ impl Objective<Free> for Origin<'_> {
         1
     }
 
-    fn loss(&self, discriminator: &Free, _examples: &[usize], _draw: Option<u64>) -> Loss {
+    fn loss(&self, discriminator: &Free, _: &[usize], (): (), _draw: Option<u64>) -> Loss {
         let logits = discriminator.logits.val();
         let right = softplus(logits.clone().neg(), 1.0) * numbers(self.demonstrator);
         let wrong = softplus(logits, 1.0) * numbers(self.policy);

@@ -93,7 +93,7 @@ fn slope(
         answers,
     };
     let all: Vec<usize> = (0..answers.len()).collect();
-    let loss = objective.loss(table, &all, None);
+    let loss = objective.loss_on(table, &all, None);
     table.gradient(loss.sum.div_scalar(answers.len() as f64))
 }
 

@@ -63,6 +63,13 @@ pub(crate) struct OnTable<'a> {
 }
 
 impl Objective<Table> for OnTable<'_> {
+    type Collator = ();
+    type Batch = ();
+
+    fn collator(&self, _: &Table) {}
+
+    fn batch(&self, (): &(), _examples: &[usize]) {}
+
     fn weight(&self, example: usize) -> f64 {
         self.gradient.answer_weight(example)
     }
@@ -71,7 +78,7 @@ impl Objective<Table> for OnTable<'_> {
         1
     }
 
-    fn loss(&self, table: &Table, examples: &[usize], _draw: Option<u64>) -> Loss {
+    fn loss(&self, table: &Table, examples: &[usize], (): (), _draw: Option<u64>) -> Loss {
         let steps = examples
             .iter()
             .flat_map(|&i| self.space.steps(self.answers[i]))

@@ -1,7 +1,7 @@
 //! An answer with its log-probability by the reference, and the policy's log-ratio to it.
 
 use afd_data::TokenRow;
-use afd_model::{CausalLm, Sequence, Side};
+use afd_model::{Batch, CausalLm, Collator, Sequence, Side};
 use burn::{
     Tensor,
     tensor::{Int, TensorData},
@@ -58,6 +58,29 @@ pub(crate) fn refer(
     Ok(())
 }
 
+/// Answers put together for a pass of the policy.
+#[derive(Debug, Clone)]
+pub struct AnswerBatch {
+    batch: Batch,
+    /// The reference's log-probabilities, answer after answer.
+    reference: Vec<f32>,
+    /// Tokens of each answer.
+    counts: Vec<usize>,
+}
+
+impl AnswerBatch {
+    /// Puts answers together that the reference has seen.
+    pub fn new(collator: &Collator, answers: &[&Answer]) -> Self {
+        let rows: Vec<_> = answers.iter().map(|answer| sequence(&answer.row)).collect();
+        let reference = answers.iter().flat_map(|answer| &answer.reference);
+        Self {
+            batch: collator.predictors(&rows, Side::Right),
+            reference: reference.copied().collect(),
+            counts: rows.iter().map(Sequence::targets).collect(),
+        }
+    }
+}
+
 /// `log π(y|x) − log ref(y|x)` of each answer in nats, summed over its tokens, end token included:
 /// `[A]`.
 ///
@@ -67,19 +90,11 @@ pub(crate) fn refer(
 /// # Panics
 /// When there is no answer, one is longer than the model's context, or the reference has not seen
 /// one.
-pub fn log_ratios(policy: &CausalLm, answers: &[&Answer]) -> Tensor<1> {
-    let rows: Vec<_> = answers.iter().map(|answer| sequence(&answer.row)).collect();
-    let log_probs = policy.log_probs(&rows, Side::Right);
-    let reference: Vec<f32> = answers
-        .iter()
-        .flat_map(|answer| answer.reference.iter().copied())
-        .collect();
+pub fn log_ratios(policy: &CausalLm, answers: AnswerBatch) -> Tensor<1> {
+    let log_probs = policy.batch_log_probs(answers.batch);
     let device = log_probs.device().inner();
-    let counts: Vec<usize> = rows.iter().map(Sequence::targets).collect();
-    sums(
-        log_probs - Tensor::from_data(reference.as_slice(), &device),
-        &counts,
-    )
+    let reference = Tensor::from_data(answers.reference.as_slice(), &device);
+    sums(log_probs - reference, &answers.counts)
 }
 
 /// The sums of the first `counts[0]` values, of the next `counts[1]`, and so on: `[counts]`.

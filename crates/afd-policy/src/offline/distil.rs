@@ -1,7 +1,7 @@
 //! Best-of-N into weights: the negative log-likelihood of its answers.
 
 use afd_data::TokenRow;
-use afd_model::{CausalLm, Pretrained, Side};
+use afd_model::{Batch, CausalLm, Collator, Pretrained, Side};
 use afd_stage::seed::derive;
 use afd_train::{Loss, Objective};
 use burn::Tensor;
@@ -64,6 +64,10 @@ impl Lengths for Distil {
 }
 
 impl Objective<CausalLm> for Distil {
+    type Collator = Collator;
+    /// With what each log-probability weighs.
+    type Batch = (Batch, Vec<f32>);
+
     fn weight(&self, example: usize) -> f64 {
         sequence(&self.rows[example].0).targets() as f64
     }
@@ -72,16 +76,32 @@ impl Objective<CausalLm> for Distil {
         self.rows[example].0.ids.len() as u64
     }
 
-    fn loss(&self, model: &CausalLm, examples: &[usize], draw: Option<u64>) -> Loss {
+    fn collator(&self, model: &CausalLm) -> Collator {
+        model.config().collator()
+    }
+
+    fn batch(&self, collator: &Collator, examples: &[usize]) -> Self::Batch {
         let rows = || examples.iter().map(|&i| &self.rows[i]);
         let sequences: Vec<_> = rows().map(|(row, _)| sequence(row)).collect();
-        let draw = draw.map(|draw| derive(self.seed, "dropout", draw));
-        let model = model.clone().with_dropout(draw);
-        let log_probs = model.log_probs(&sequences, Side::Right);
         let weights = rows()
             .zip(&sequences)
             .flat_map(|((_, weight), row)| std::iter::repeat_n(*weight as f32, row.targets()));
-        let weights: Vec<f32> = weights.collect();
+        (
+            collator.predictors(&sequences, Side::Right),
+            weights.collect(),
+        )
+    }
+
+    fn loss(
+        &self,
+        model: &CausalLm,
+        _examples: &[usize],
+        (batch, weights): Self::Batch,
+        draw: Option<u64>,
+    ) -> Loss {
+        let draw = draw.map(|draw| derive(self.seed, "dropout", draw));
+        let model = model.clone().with_dropout(draw);
+        let log_probs = model.batch_log_probs(batch);
         let weights = Tensor::from_data(weights.as_slice(), &log_probs.device().inner());
         Loss {
             sum: weighted_nll(log_probs, weights).sum(),

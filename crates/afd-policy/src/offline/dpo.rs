@@ -1,6 +1,6 @@
 //! DPO: which of two answers is preferred, told from the policy's log-ratios alone.
 
-use afd_model::{CausalLm, Pretrained};
+use afd_model::{CausalLm, Collator, Pretrained};
 use afd_stage::seed::derive;
 use afd_train::{Loss, Objective};
 use burn::{
@@ -9,7 +9,7 @@ use burn::{
 };
 
 use super::{
-    answer::{Answer, log_ratios},
+    answer::{Answer, AnswerBatch, log_ratios},
     fit::Lengths,
 };
 
@@ -101,6 +101,9 @@ impl Lengths for Dpo {
 }
 
 impl Objective<CausalLm> for Dpo {
+    type Collator = Collator;
+    type Batch = AnswerBatch;
+
     fn weight(&self, example: usize) -> f64 {
         self.contests[example].pairs.len() as f64
     }
@@ -110,17 +113,25 @@ impl Objective<CausalLm> for Dpo {
         answers.map(|answer| answer.row.ids.len() as u64).sum()
     }
 
-    fn loss(&self, model: &CausalLm, examples: &[usize], draw: Option<u64>) -> Loss {
+    fn collator(&self, model: &CausalLm) -> Collator {
+        model.config().collator()
+    }
+
+    fn batch(&self, collator: &Collator, examples: &[usize]) -> AnswerBatch {
+        AnswerBatch::new(collator, &self.union(examples).0)
+    }
+
+    fn loss(
+        &self,
+        model: &CausalLm,
+        examples: &[usize],
+        batch: AnswerBatch,
+        draw: Option<u64>,
+    ) -> Loss {
         let draw = draw.map(|draw| derive(self.seed, "dropout", draw));
         let model = model.clone().with_dropout(draw);
-        let (mut answers, mut pairs) = (Vec::new(), Vec::new());
-        for &example in examples {
-            let (contest, start) = (&self.contests[example], answers.len());
-            answers.extend(&contest.answers);
-            let moved = |&(c, r): &(usize, usize)| (start + c, start + r);
-            pairs.extend(contest.pairs.iter().map(moved));
-        }
-        let ratios = log_ratios(&model, &answers);
+        let (answers, pairs) = self.union(examples);
+        let ratios = log_ratios(&model, batch);
         let device = ratios.device().inner();
         let side = |of: fn(&(usize, usize)) -> usize| {
             let places: Vec<i32> = pairs.iter().map(|pair| of(pair) as i32).collect();
@@ -143,6 +154,18 @@ impl Objective<CausalLm> for Dpo {
 }
 
 impl Dpo {
+    /// The answers of some prompts, and the pairs among them.
+    fn union(&self, examples: &[usize]) -> (Vec<&Answer>, Vec<(usize, usize)>) {
+        let (mut answers, mut pairs) = (Vec::new(), Vec::new());
+        for &example in examples {
+            let (contest, start) = (&self.contests[example], answers.len());
+            answers.extend(&contest.answers);
+            let moved = |&(c, r): &(usize, usize)| (start + c, start + r);
+            pairs.extend(contest.pairs.iter().map(moved));
+        }
+        (answers, pairs)
+    }
+
     /// Sums over pairs, under TRL's names.
     fn metrics(
         &self,

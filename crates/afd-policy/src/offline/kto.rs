@@ -1,12 +1,12 @@
 //! KTO: answers that are good or bad on their own, without a pair.
 
-use afd_model::{CausalLm, Pretrained};
+use afd_model::{CausalLm, Collator, Pretrained};
 use afd_stage::seed::derive;
 use afd_train::{Loss, Objective};
 use burn::{Tensor, module::Module, tensor::activation::sigmoid};
 
 use super::{
-    answer::{Answer, log_ratios},
+    answer::{Answer, AnswerBatch, log_ratios},
     fit::Lengths,
 };
 
@@ -87,21 +87,28 @@ impl Kto {
         [desirable, self.examples.len() - desirable]
     }
 
-    /// The baseline `z` of some examples, in nats.
-    fn baseline(&self, model: &CausalLm, examples: &[usize], training: bool) -> f64 {
-        // Autodiff would keep what nobody asks the gradient of.
-        let model = if training {
-            model.valid()
-        } else {
-            model.clone()
-        };
-        let answers: Vec<&Answer> = examples
-            .iter()
-            .map(|&i| &self.examples[i].mismatched)
-            .collect();
-        let ratios = log_ratios(&model, &answers).mean().into_scalar::<f32>();
-        f64::from(ratios).max(0.0)
+    /// Some of each example's answers, put together.
+    fn put_together(
+        &self,
+        collator: &Collator,
+        examples: &[usize],
+        of: fn(&Judged) -> &Answer,
+    ) -> AnswerBatch {
+        let answers: Vec<&Answer> = examples.iter().map(|&i| of(&self.examples[i])).collect();
+        AnswerBatch::new(collator, &answers)
     }
+}
+
+/// The baseline `z` from mismatched answers, in nats.
+fn baseline(model: &CausalLm, mismatched: AnswerBatch, training: bool) -> f64 {
+    // Autodiff would keep what nobody asks the gradient of.
+    let model = if training {
+        model.valid()
+    } else {
+        model.clone()
+    };
+    let mean = log_ratios(&model, mismatched).mean().into_scalar::<f32>();
+    f64::from(mean).max(0.0)
 }
 
 impl Lengths for Kto {
@@ -113,6 +120,10 @@ impl Lengths for Kto {
 }
 
 impl Objective<CausalLm> for Kto {
+    type Collator = Collator;
+    /// The answers, and the mismatched ones.
+    type Batch = [AnswerBatch; 2];
+
     fn weight(&self, _example: usize) -> f64 {
         1.0
     }
@@ -122,14 +133,30 @@ impl Objective<CausalLm> for Kto {
         (example.answer.row.ids.len() + example.mismatched.row.ids.len()) as u64
     }
 
-    fn loss(&self, model: &CausalLm, examples: &[usize], draw: Option<u64>) -> Loss {
-        let kl = self.baseline(model, examples, draw.is_some());
+    fn collator(&self, model: &CausalLm) -> Collator {
+        model.config().collator()
+    }
+
+    fn batch(&self, collator: &Collator, examples: &[usize]) -> Self::Batch {
+        [
+            self.put_together(collator, examples, |judged| &judged.answer),
+            self.put_together(collator, examples, |judged| &judged.mismatched),
+        ]
+    }
+
+    fn loss(
+        &self,
+        model: &CausalLm,
+        examples: &[usize],
+        [answers, mismatched]: Self::Batch,
+        draw: Option<u64>,
+    ) -> Loss {
+        let kl = baseline(model, mismatched, draw.is_some());
         let draw = draw.map(|draw| derive(self.seed, "dropout", draw));
         let model = model.clone().with_dropout(draw);
         let judged: Vec<&Judged> = examples.iter().map(|&i| &self.examples[i]).collect();
-        let answers: Vec<&Answer> = judged.iter().map(|judged| &judged.answer).collect();
         let desirable: Vec<bool> = judged.iter().map(|judged| judged.desirable).collect();
-        let ratios = log_ratios(&model, &answers);
+        let ratios = log_ratios(&model, answers);
         let loss = kto_loss(ratios.clone(), &desirable, kl, self.beta, self.weights);
         let ratios: Vec<f64> = ratios.into_data().iter::<f32>().map(f64::from).collect();
         Loss {

@@ -29,7 +29,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, log_ratios};
+pub use answer::{Answer, AnswerBatch, log_ratios};
 pub use config::{Labels, Method, OfflineConfig};
 pub use distil::{Distil, weighted_nll};
 pub use dpo::{Contest, Dpo, dpo_loss};

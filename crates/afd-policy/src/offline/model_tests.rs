@@ -46,7 +46,7 @@ fn log_prob(policy: &CausalLm, row: &TokenRow) -> f64 {
 
 /// Summed loss and metrics of some examples.
 fn total<O: Objective<CausalLm>>(objective: &O, policy: &CausalLm, batch: &[usize]) -> Vec<f64> {
-    let loss = objective.loss(policy, batch, None);
+    let loss = objective.loss_on(policy, batch, None);
     let metrics = loss.metrics.iter().map(|(_, value)| *value);
     let sum = f64::from(loss.sum.into_scalar::<f32>());
     [sum].into_iter().chain(metrics).collect()
@@ -182,6 +182,6 @@ fn the_baseline_of_kto_is_a_number_of_the_batch_and_not_below_zero() {
     let found = total(&kto([1, 0]), &policy, &[0, 1]);
     close(&[found[0], found[6]], &[cost(0.0), 0.0]);
     // In training it is the same number, though the model keeps gradients.
-    let training = kto([0, 1]).loss(&policy.clone().train(), &[0, 1], Some(0));
+    let training = kto([0, 1]).loss_on(&policy.clone().train(), &[0, 1], Some(0));
     close(&[f64::from(training.sum.into_scalar::<f32>())], &[cost(kl)]);
 }

@@ -6,7 +6,7 @@ use afd_data::{
     TokenRow, Tokenizer,
     records::{Example, read_jsonl},
 };
-use afd_model::{CausalLm, Sequence, Side};
+use afd_model::{Batch, CausalLm, Collator, Sequence, Side};
 use afd_stage::seed::derive;
 use afd_train::{Loss, Objective};
 use rand::{SeedableRng, seq::SliceRandom};
@@ -37,7 +37,18 @@ pub struct Anchored<'a, O> {
     pub share: f64,
 }
 
-impl<O: Objective<CausalLm>> Objective<CausalLm> for Anchored<'_, O> {
+/// A micro-batch of answers or of demonstrations.
+pub enum AnchoredBatch<B> {
+    /// As the objective has it.
+    Answers(B),
+    /// To be read before each token.
+    Demonstrations(Batch),
+}
+
+impl<O: Objective<CausalLm, Collator = Collator>> Objective<CausalLm> for Anchored<'_, O> {
+    type Collator = Collator;
+    type Batch = AnchoredBatch<O::Batch>;
+
     fn weight(&self, example: usize) -> f64 {
         match example < self.examples {
             true => self.objective.weight(example),
@@ -52,10 +63,14 @@ impl<O: Objective<CausalLm>> Objective<CausalLm> for Anchored<'_, O> {
         }
     }
 
+    fn collator(&self, model: &CausalLm) -> Collator {
+        self.objective.collator(model)
+    }
+
     /// Of a micro-batch that holds answers or demonstrations, not both.
-    fn loss(&self, model: &CausalLm, examples: &[usize], draw: Option<u64>) -> Loss {
+    fn batch(&self, collator: &Collator, examples: &[usize]) -> Self::Batch {
         if examples.iter().all(|&example| example < self.examples) {
-            return self.objective.loss(model, examples, draw);
+            return AnchoredBatch::Answers(self.objective.batch(collator, examples));
         }
         let rows = examples
             .iter()
@@ -66,7 +81,23 @@ impl<O: Objective<CausalLm>> Objective<CausalLm> for Anchored<'_, O> {
                 prompt_len: row.prompt_len,
             })
             .collect();
-        let nll = model.log_probs(&sequences, Side::Right).sum().neg();
+        AnchoredBatch::Demonstrations(collator.predictors(&sequences, Side::Right))
+    }
+
+    fn loss(
+        &self,
+        model: &CausalLm,
+        examples: &[usize],
+        batch: Self::Batch,
+        draw: Option<u64>,
+    ) -> Loss {
+        let demonstrations = match batch {
+            AnchoredBatch::Answers(batch) => {
+                return self.objective.loss(model, examples, batch, draw);
+            }
+            AnchoredBatch::Demonstrations(batch) => batch,
+        };
+        let nll = model.batch_log_probs(demonstrations).sum().neg();
         let told = f64::from(nll.clone().into_scalar::<f32>()) * self.share;
         Loss {
             sum: nll.mul_scalar(self.coefficient * self.share),
@@ -124,6 +155,8 @@ pub(super) fn of_step(of: usize, count: usize, step: u64, seed: u64) -> Vec<usiz
 
 #[cfg(test)]
 mod tests {
+    use afd_model::Pretrained;
+
     use super::*;
 
     #[test]
@@ -143,6 +176,9 @@ mod tests {
     struct Weighs(f64);
 
     impl Objective<CausalLm> for Weighs {
+        type Collator = Collator;
+        type Batch = ();
+
         fn weight(&self, _example: usize) -> f64 {
             self.0
         }
@@ -151,7 +187,13 @@ mod tests {
             1
         }
 
-        fn loss(&self, model: &CausalLm, _examples: &[usize], _draw: Option<u64>) -> Loss {
+        fn collator(&self, model: &CausalLm) -> Collator {
+            model.config().collator()
+        }
+
+        fn batch(&self, _collator: &Collator, _examples: &[usize]) {}
+
+        fn loss(&self, model: &CausalLm, _: &[usize], (): (), _: Option<u64>) -> Loss {
             let sequence = Sequence {
                 ids: &[1, 2],
                 prompt_len: 1,
@@ -198,7 +240,7 @@ mod tests {
             let total: f64 = plan.iter().flatten().map(|&i| anchored.weight(i)).sum();
             assert_eq!(total, 4.0 * weight);
             let sums = plan.iter().map(|batch| {
-                let loss = anchored.loss(&model, batch, None);
+                let loss = anchored.loss_on(&model, batch, None);
                 (f64::from(loss.sum.into_scalar::<f32>()), loss.metrics)
             });
             let (mut loss, mut told) = (0.0, 0.0);

@@ -1,7 +1,7 @@
 //! The surrogate whose gradient is the policy's, and the loss of its value model.
 
 use afd_data::TokenRow;
-use afd_model::{CausalLm, Sequence, SequenceClassifier, Side};
+use afd_model::{CausalLm, Collator, Pretrained, Sequence, SequenceClassifier, Side};
 use afd_train::{Loss, Objective};
 use burn::{Tensor, tensor::Device};
 
@@ -41,6 +41,12 @@ impl Batch {
 
     fn tokens(&self, example: usize) -> usize {
         self.sequence(example).targets()
+    }
+
+    /// Some answers, put together to be read before each of their tokens.
+    fn put_together(&self, collator: &Collator, examples: &[usize]) -> afd_model::Batch {
+        let sequences: Vec<_> = examples.iter().map(|&i| self.sequence(i)).collect();
+        collator.predictors(&sequences, Side::Right)
     }
 
     /// The values of some examples' tokens in a row.
@@ -163,6 +169,9 @@ impl PolicyGradient<'_> {
 }
 
 impl Objective<CausalLm> for PolicyGradient<'_> {
+    type Collator = Collator;
+    type Batch = afd_model::Batch;
+
     fn weight(&self, example: usize) -> f64 {
         self.answer_weight(example)
     }
@@ -171,9 +180,22 @@ impl Objective<CausalLm> for PolicyGradient<'_> {
         self.batch.rows[example].ids.len() as u64
     }
 
-    fn loss(&self, model: &CausalLm, examples: &[usize], _draw: Option<u64>) -> Loss {
-        let sequences: Vec<_> = examples.iter().map(|&i| self.batch.sequence(i)).collect();
-        self.of(model.log_probs(&sequences, Side::Right), examples)
+    fn collator(&self, model: &CausalLm) -> Collator {
+        model.config().collator()
+    }
+
+    fn batch(&self, collator: &Collator, examples: &[usize]) -> afd_model::Batch {
+        self.batch.put_together(collator, examples)
+    }
+
+    fn loss(
+        &self,
+        model: &CausalLm,
+        examples: &[usize],
+        batch: afd_model::Batch,
+        _draw: Option<u64>,
+    ) -> Loss {
+        self.of(model.batch_log_probs(batch), examples)
     }
 }
 
@@ -237,6 +259,9 @@ pub struct ValueFit<'a> {
 }
 
 impl Objective<SequenceClassifier> for ValueFit<'_> {
+    type Collator = Collator;
+    type Batch = afd_model::Batch;
+
     fn weight(&self, example: usize) -> f64 {
         self.batch.tokens(example) as f64 * self.batch.weights[example]
     }
@@ -245,10 +270,23 @@ impl Objective<SequenceClassifier> for ValueFit<'_> {
         self.batch.rows[example].ids.len() as u64
     }
 
-    fn loss(&self, model: &SequenceClassifier, examples: &[usize], _draw: Option<u64>) -> Loss {
+    fn collator(&self, model: &SequenceClassifier) -> Collator {
+        model.config().collator()
+    }
+
+    fn batch(&self, collator: &Collator, examples: &[usize]) -> afd_model::Batch {
+        self.batch.put_together(collator, examples)
+    }
+
+    fn loss(
+        &self,
+        model: &SequenceClassifier,
+        examples: &[usize],
+        read: afd_model::Batch,
+        _draw: Option<u64>,
+    ) -> Loss {
         let batch = self.batch;
-        let sequences: Vec<_> = examples.iter().map(|&i| batch.sequence(i)).collect();
-        let values = model.state_values(&sequences);
+        let values = model.read(read);
         let device = values.device().inner();
         let constant = |values: Vec<f32>| Tensor::<1>::from_data(values.as_slice(), &device);
         let returns = constant(Batch::flat(&batch.returns, examples, |r| r as f32));

@@ -9,7 +9,7 @@ mod preference;
 mod token;
 
 use afd_data::TokenRow;
-use afd_model::{Pretrained, Sequence, SequenceClassifier};
+use afd_model::{Batch, Collator, Pretrained, Sequence, SequenceClassifier};
 use afd_stage::seed::derive;
 use afd_train::{Loss, Objective};
 use burn::Tensor;
@@ -133,9 +133,7 @@ pub struct PairObjective {
 impl PairObjective {
     /// Logits of the chosen and the rejected side of some pairs, `[B]` each, from one pass.
     pub fn logits(&self, model: &SequenceClassifier, examples: &[usize]) -> (Tensor<1>, Tensor<1>) {
-        let logits = model.scores(&self.sequences(examples));
-        let b = examples.len();
-        (logits.clone().narrow(0, 0, b), logits.narrow(0, b, b))
+        halves(model.scores(&self.sequences(examples)))
     }
 
     /// The chosen answers of some pairs, then the rejected ones.
@@ -145,25 +143,21 @@ impl PairObjective {
         chosen.chain(rejected).collect()
     }
 
-    /// The summed loss of some pairs, and the logits of their answers.
-    fn answers(
-        &self,
-        model: &SequenceClassifier,
-        examples: &[usize],
-    ) -> (Tensor<1>, Tensor<1>, Tensor<1>) {
-        let (chosen, rejected) = self.logits(model, examples);
+    /// The summed loss of some pairs, from the logits of their answers, and those logits.
+    fn answers(&self, logits: Tensor<1>) -> (Tensor<1>, Tensor<1>, Tensor<1>) {
+        let (chosen, rejected) = halves(logits);
         let loss = self.loss.of(chosen.clone(), rejected.clone()).sum();
         (loss, chosen, rejected)
     }
 
-    /// The same of all their prefixes.
+    /// The same from the logits of all their prefixes.
     fn prefixes(
         &self,
-        model: &SequenceClassifier,
+        logits: Tensor<1>,
+        collator: &Collator,
         examples: &[usize],
     ) -> (Tensor<1>, Tensor<1>, Tensor<1>) {
         let rows = self.sequences(examples);
-        let logits = model.token_scores(&rows);
         let device = logits.device().inner();
         let counts: Vec<usize> = rows.iter().map(Sequence::answer_len).collect();
         let b = examples.len();
@@ -178,15 +172,24 @@ impl PairObjective {
             let start = *end;
             *end += tokens;
             // Before an answer that is nothing but padding, there is only the prompt.
-            let last = model.last(row).saturating_sub(row.prompt_len);
+            let last = collator.last_of(row).saturating_sub(row.prompt_len);
             Some((start + last) as i32)
         });
         let last: Vec<i32> = last.collect();
         let last = logits.select(0, Tensor::from_data(last.as_slice(), &device));
-        let (chosen, rejected) = (last.clone().narrow(0, 0, b), last.narrow(0, b, b));
+        let (chosen, rejected) = halves(last);
         let penalty = self.loss.penalty(chosen.clone(), rejected.clone());
         (loss.sum().mul_scalar(0.5) + penalty.sum(), chosen, rejected)
     }
+}
+
+/// The first half of some logits, of chosen answers, and the second.
+fn halves(logits: Tensor<1>) -> (Tensor<1>, Tensor<1>) {
+    let half = logits.dims()[0] / 2;
+    (
+        logits.clone().narrow(0, 0, half),
+        logits.narrow(0, half, half),
+    )
 }
 
 /// A token row as the model crate reads it.
@@ -198,6 +201,9 @@ pub(crate) fn sequence(row: &TokenRow) -> Sequence<'_> {
 }
 
 impl Objective<SequenceClassifier> for PairObjective {
+    type Collator = Collator;
+    type Batch = Batch;
+
     /// A pair, or half a token's worth of each of its answers' tokens.
     fn weight(&self, example: usize) -> f64 {
         let pair = &self.pairs[example];
@@ -214,12 +220,33 @@ impl Objective<SequenceClassifier> for PairObjective {
         (pair.chosen.ids.len() + pair.rejected.ids.len()) as u64
     }
 
-    fn loss(&self, model: &SequenceClassifier, examples: &[usize], draw: Option<u64>) -> Loss {
+    fn collator(&self, model: &SequenceClassifier) -> Collator {
+        model.config().collator()
+    }
+
+    fn batch(&self, collator: &Collator, examples: &[usize]) -> Batch {
+        let sequences = self.sequences(examples);
+        match self.loss.kind {
+            ObjectiveKind::TokenCrossEntropy => collator.answers(&sequences),
+            _ => collator.last(&sequences),
+        }
+    }
+
+    fn loss(
+        &self,
+        model: &SequenceClassifier,
+        examples: &[usize],
+        batch: Batch,
+        draw: Option<u64>,
+    ) -> Loss {
         let draw = draw.map(|draw| derive(self.seed, "dropout", draw));
         let model = model.clone().with_dropout(draw);
+        let logits = model.read(batch);
         let (sum, chosen, rejected) = match self.loss.kind {
-            ObjectiveKind::TokenCrossEntropy => self.prefixes(&model, examples),
-            _ => self.answers(&model, examples),
+            ObjectiveKind::TokenCrossEntropy => {
+                self.prefixes(logits, &self.collator(&model), examples)
+            }
+            _ => self.answers(logits),
         };
         let weights: Vec<f64> = examples.iter().map(|&i| self.weight(i)).collect();
         Loss {
@@ -295,7 +322,7 @@ mod tests {
                 seed: 0,
             };
             let (chosen, rejected) = objective.logits(&model, &[0]);
-            let loss = objective.loss(&model, &[0], None);
+            let loss = objective.loss_on(&model, &[0], None);
             let (_, margin) = loss.metrics[1];
             let found = margin / objective.weight(0);
             let expected = f64::from(value(chosen - rejected));
