@@ -155,8 +155,6 @@ pub(super) fn of_step(of: usize, count: usize, step: u64, seed: u64) -> Vec<usiz
 
 #[cfg(test)]
 mod tests {
-    use afd_model::Pretrained;
-
     use super::*;
 
     #[test]
